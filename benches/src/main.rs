@@ -1,0 +1,3 @@
+//! The benchmark driver.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Buckets of keys and values over the Cairn log.

@@ -1,0 +1,3 @@
+//! Partitioned, crash-safe, memory-mapped write-ahead log.
+
+pub mod vfs;

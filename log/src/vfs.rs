@@ -1,0 +1,129 @@
+//! The disk, as Cairn sees it: every byte the store reads or writes goes through [`Vfs`].
+//!
+//! Two implementations stand behind the trait: [`RealDisk`] (the operating system) and, with the
+//! feature `testing`, a simulated disk that crashes, tears, forgets, lies and fills up on request.
+//! What the tests break is therefore what ships.
+//!
+//! # Contract
+//!
+//! * **Writes** ([`File::write_at`]) reach the page cache before they return: a later read of any
+//!   handle or [`Map`] of the file sees them, and they survive the death of the process. They
+//!   survive a power loss only after [`File::sync_data`] on that file has returned `Ok`.
+//! * **Sectors.** After a power loss each unsynced 512-byte sector holds its old bytes or one of
+//!   the newer ones, independently of every other sector; a sector never mixes two states.
+//! * **Lengths** behave like sectors: an unsynced length may be lost. `sync_data` covers the
+//!   length that is needed to read the data back.
+//! * **Names.** A create, rename, link or removal survives a power loss only after
+//!   [`Vfs::sync_directory`] on the directory that holds the name; each may be lost or kept on its
+//!   own. A rename is atomic: either name refers to the whole file.
+//! * **A failed sync** says nothing about which writes are on disk, and a later successful sync of
+//!   the same file says nothing about the writes before the failure. Nothing in Cairn retries one.
+//! * Paths are plain: no symbolic links are followed on purpose, parents are never created.
+
+mod map;
+mod real;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulated;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+
+
+/// The unit that a disk writes atomically, in bytes.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Names the place in the code that asked for a sync, so that a test can make exactly that sync
+/// do nothing and watch a law break ("sync audit").
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SyncSite(pub &'static str);
+
+impl fmt::Debug for SyncSite {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0)
+    }
+}
+
+/// A file system that holds one store. See the module for what each call promises.
+pub trait Vfs: Send + Sync + 'static {
+    /// Creates one directory; it is no error if it exists.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes every earlier create, rename, link and removal in this directory durable.
+    fn sync_directory(&self, path: &Path, site: SyncSite) -> io::Result<()>;
+
+    /// The names in a directory, in byte order. Names that are not UTF-8 are left out: Cairn
+    /// never makes one.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Creates an empty file for reading and writing; `AlreadyExists` if the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
+    /// Opens an existing file for reading and writing; `NotFound` if there is none.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
+    /// Renames a file, replacing whatever had the new name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name; `AlreadyExists` if the name is taken.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a name. Open handles and maps of the file stay valid.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes an exclusive lock on a file, creating it if needed, until the guard is dropped or
+    /// the process ends; `WouldBlock` if another holder (of this process or another) has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+
+    /// Bytes that can still be written on the file system of this path.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// An open file. All calls may come from many threads at once.
+pub trait File: Send + Sync + fmt::Debug {
+    /// Fills the buffer from `offset`; `UnexpectedEof` if the file ends before it is full.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes the whole buffer at `offset`, growing the file if needed.
+    ///
+    /// `InvalidInput` if the range meets bytes that a [`Map`] of this handle has published.
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes every earlier write of this file durable (fdatasync). See the module on failure.
+    fn sync_data(&self, site: SyncSite) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Cuts or grows (with zeros) the file.
+    ///
+    /// `InvalidInput` if that would cut off bytes that a [`Map`] of this handle has published.
+    fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Maps `range` of the file for reading; at most one map per handle (`AlreadyExists`).
+    /// `UnexpectedEof` if the file ends before the range does.
+    ///
+    /// Nothing of the map can be read until it is published with [`Map::publish`].
+    fn map(&self, range: Range<u64>) -> io::Result<Arc<dyn Map>>;
+}
+
+/// A read-only memory map of a file.
+///
+/// Only published bytes can be read, and published bytes never change again: the handle that made
+/// the map refuses to write or cut them. That is what makes handing out `&[u8]` sound.
+pub trait Map: Send + Sync + fmt::Debug {
+    /// Declares everything from the map's start up to the file offset `end` immutable and
+    /// readable. Never moves back; an `end` past the map's range is held to it.
+    fn publish(&self, end: u64);
+
+    /// The bytes at file offsets `range`, or `None` if they are not all published. The real disk
+    /// borrows; the simulated one copies.
+    fn bytes(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>>;
+}
+
+/// An exclusive lock, released on drop.
+pub trait Lock: Send + Sync + fmt::Debug {}

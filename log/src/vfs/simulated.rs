@@ -1,0 +1,1 @@
+//! A disk in memory that crashes, tears, forgets, lies and fills up on request.

@@ -1,0 +1,1 @@
+//! One asynchronous API over an embedded or a remote Cairn store.

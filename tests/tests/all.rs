@@ -1,0 +1,1 @@
+//! Everything that spans packages, in one binary.
