@@ -1,1 +1,3 @@
 //! Everything that spans packages, in one binary.
+
+mod laws;
