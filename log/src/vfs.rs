@@ -21,6 +21,8 @@
 //! * Paths are plain: no symbolic links are followed on purpose, parents are never created.
 
 mod map;
+#[cfg(any(test, feature = "testing"))]
+mod published;
 mod real;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulated;
@@ -31,8 +33,6 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-
-
 
 /// The unit that a disk writes atomically, in bytes.
 pub const SECTOR_BYTES: usize = 512;
@@ -117,7 +117,8 @@ pub trait File: Send + Sync + fmt::Debug {
 /// the map refuses to write or cut them. That is what makes handing out `&[u8]` sound.
 pub trait Map: Send + Sync + fmt::Debug {
     /// Declares everything from the map's start up to the file offset `end` immutable and
-    /// readable. Never moves back; an `end` past the map's range is held to it.
+    /// readable. Never moves back; an `end` past the map's range, past a cut that the handle has
+    /// made since, or past the start of a write in flight is held to it.
     fn publish(&self, end: u64);
 
     /// The bytes at file offsets `range`, or `None` if they are not all published. The real disk
