@@ -20,8 +20,10 @@
 //!   the same file says nothing about the writes before the failure. Nothing in Cairn retries one.
 //! * Paths are plain: no symbolic links are followed on purpose, parents are never created.
 
+#[cfg(test)]
+mod conformance;
 mod map;
-#[cfg(any(test, feature = "testing"))]
+mod plain;
 mod published;
 mod real;
 #[cfg(any(test, feature = "testing"))]
@@ -33,6 +35,8 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+
+pub use real::RealDisk;
 
 /// The unit that a disk writes atomically, in bytes.
 pub const SECTOR_BYTES: usize = 512;

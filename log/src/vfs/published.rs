@@ -15,6 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+/// No file is longer, in bytes: file offsets are signed.
+pub(super) const FILE_BYTES_MAX: u64 = i64::MAX.unsigned_abs();
+
 /// The watermark of one handle. Nothing is mapped at first.
 #[derive(Debug, Default)]
 pub(super) struct Published {
@@ -32,18 +35,27 @@ struct State {
 }
 
 impl Published {
-    /// Declares `range` mapped; `AlreadyExists` if the handle has a map.
-    pub(super) fn begin_map(&self, range: Range<u64>) -> io::Result<()> {
+    /// Runs `map`, which maps `range`; `AlreadyExists` if the handle has a map, `InvalidInput` if
+    /// the range ends before it starts. Cuts wait meanwhile.
+    pub(super) fn map<T>(
+        &self,
+        range: Range<u64>,
+        map: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut state = self.state.lock();
+        if range.start > range.end {
+            return Err(refused("a map ends before it starts"));
+        }
         if state.mapped.is_some() {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "the handle already has a map",
+                "the handle has a map",
             ));
         }
+        let map = map()?;
         self.end.store(range.start, Ordering::Release);
         state.mapped = Some(range);
-        Ok(())
+        Ok(map)
     }
 
     /// Moves the published end up to `end`, as far as the promises above allow.
@@ -56,10 +68,6 @@ impl Published {
             .map(|write| write.start)
             .min()
             .unwrap_or(u64::MAX);
-        debug_assert!(
-            end.min(mapped.end) <= first_change,
-            "published bytes that are being written"
-        );
         let end = end.min(mapped.end).min(first_change);
         if end > now {
             // Release: pairs with `covers`, so that a reader who sees the end sees the bytes.
@@ -75,6 +83,7 @@ impl Published {
     }
 
     /// Whether `range` meets a published byte.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn meets(&self, range: &Range<u64>) -> bool {
         self.state
             .lock()
@@ -83,13 +92,14 @@ impl Published {
             .is_some_and(|mapped| self.overlaps(mapped, range))
     }
 
-    /// Registers a write; `InvalidInput` if it meets published bytes. The bytes may change until
-    /// the guard is dropped.
+    /// Registers a write; `InvalidInput` if it meets published bytes or ends past what a file can
+    /// hold. The bytes may change until the guard is dropped.
     pub(super) fn begin_write(&self, offset: u64, length: usize) -> io::Result<WriteInFlight<'_>> {
         let end = u64::try_from(length)
             .ok()
             .and_then(|length| offset.checked_add(length));
-        let range = offset..end.ok_or(io::ErrorKind::InvalidInput)?;
+        let end = end.filter(|end| *end <= FILE_BYTES_MAX);
+        let range = offset..end.ok_or_else(|| refused("a write ends past what a file can hold"))?;
         let mut state = self.state.lock();
         if state
             .mapped
@@ -106,8 +116,11 @@ impl Published {
     }
 
     /// Runs `cut`, which sets the file's length; `InvalidInput` if that would cut off published
-    /// bytes. Publishing waits meanwhile.
+    /// bytes or is past what a file can hold. Publishing waits meanwhile.
     pub(super) fn cut(&self, length: u64, cut: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if length > FILE_BYTES_MAX {
+            return Err(refused("a length past what a file can hold"));
+        }
         let mut state = self.state.lock();
         if let Some(mapped) = &mut state.mapped {
             if self.overlaps(mapped, &(length..u64::MAX)) {
@@ -144,3 +157,6 @@ impl Drop for WriteInFlight<'_> {
 fn refused(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
+
+#[cfg(test)]
+mod tests;

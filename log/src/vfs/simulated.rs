@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -47,6 +47,7 @@ use self::names::{Names, Node};
 pub use self::random::Random;
 pub use self::survival::Survival;
 use self::survival::Survivor;
+use super::plain::plain;
 use super::published::Published;
 use super::{File, Lock, Map, SECTOR_BYTES, SyncSite, Vfs};
 
@@ -715,9 +716,7 @@ impl File for SimulatedFile {
                 return Err(input_output_error());
             }
             let content = &state.inode(self.inode.id)?.cached;
-            let end = offset
-                .checked_add(buffer.len() as u64)
-                .ok_or(io::ErrorKind::InvalidInput)?;
+            let end = offset.saturating_add(buffer.len() as u64);
             if end > content.length() && !buffer.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -767,13 +766,12 @@ impl File for SimulatedFile {
     fn map(&self, range: Range<u64>) -> io::Result<Arc<dyn Map>> {
         self.call(|state| {
             let inode = state.inode(self.inode.id)?;
-            if range.start > range.end {
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-            if range.end > inode.cached.length() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.published.begin_map(range.clone())?;
+            self.published.map(range.clone(), || {
+                if range.end > inode.cached.length() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(())
+            })?;
             inode.published.push(Arc::downgrade(&self.published));
             Ok(Arc::new(SimulatedMap {
                 inode: Arc::clone(&self.inode),
@@ -829,24 +827,6 @@ fn write_content(content: &mut Content, bytes: &[u8], offset: u64) {
         content.write_page(piece.page, piece.of_page, &bytes[piece.of_buffer]);
     }
     content.set_length(content.length().max(offset + bytes.len() as u64));
-}
-
-/// The path relative to the root, without the parts that mean nothing.
-fn plain(path: &Path) -> io::Result<PathBuf> {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => plain.push(name),
-            Component::RootDir | Component::CurDir => {}
-            Component::ParentDir | Component::Prefix(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "not a plain path",
-                ));
-            }
-        }
-    }
-    Ok(plain)
 }
 
 fn crash() -> io::Error {

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use super::*;
+use crate::vfs::conformance::{Test, conformance_tests};
 
 const SITE: SyncSite = SyncSite("test");
 const SEEDS: u64 = 200;
@@ -606,3 +607,10 @@ fn a_thousand_writes_and_ten_thousand_power_losses_are_quick() {
         drop(fork.power_loss(Survival::Random(seed)));
     }
 }
+
+fn with_disk(test: Test) {
+    let disk = SimulatedDisk::new(1);
+    test(&disk, directory_of(&disk));
+}
+
+conformance_tests!(with_disk);
