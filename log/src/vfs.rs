@@ -1,8 +1,9 @@
 //! The disk, as Cairn sees it: every byte the store reads or writes goes through [`Vfs`].
 //!
-//! Two implementations stand behind the trait: [`RealDisk`] (the operating system) and, with the
-//! feature `testing`, a simulated disk that crashes, tears, forgets, lies and fills up on request.
-//! What the tests break is therefore what ships.
+//! Three implementations stand behind the trait: [`RealDisk`] (the operating system),
+//! [`MemoryDisk`] (a store that lives as long as its process) and, with the feature `testing`, a
+//! simulated disk that crashes, tears, forgets, lies and fills up on request. What the tests break
+//! is therefore what ships.
 //!
 //! # Contract
 //!
@@ -23,6 +24,7 @@
 #[cfg(test)]
 mod conformance;
 mod map;
+mod memory;
 mod plain;
 mod published;
 mod real;
@@ -36,6 +38,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use memory::MemoryDisk;
 pub use real::RealDisk;
 
 /// The unit that a disk writes atomically, in bytes.
