@@ -13,10 +13,11 @@
 //! sectors, so writing the footer cannot tear the header.
 //!
 //! A segment is *prepared* (zero-filled and synced under a `.spare` name), *begun* (header synced,
-//! then renamed), *written* (by one leader at a time, front to back), and *sealed* (everything
-//! synced, then the footer synced). It never changes after that, and frames enter a segment only
-//! when the one before it is sealed. The end of a segment is the base that the next one names as
-//! `previous_end`; only an unclean close leaves a gap between the two.
+//! then renamed), *written* (by one leader at a time, front to back), and *sealed* (all its frames
+//! synced, then the footer written). It never changes after that, and frames enter a segment only
+//! when the one before it is sealed and its own header is synced. The end of a segment is what the
+//! next one names as `previous_end`, so a footer that a power loss took is no loss; only an unclean
+//! close leaves a gap between that end and the next base.
 
 pub(crate) mod prepare;
 pub(crate) mod sectors;

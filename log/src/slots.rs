@@ -75,9 +75,10 @@ impl Slots {
 
     /// Opens the file and reads the newer valid slot.
     pub(crate) fn open(vfs: &dyn Vfs, path: &Path, magic: [u8; 8]) -> Result<(Slots, Found)> {
-        let file = vfs
-            .open(path)
-            .map_err(|error| Error::io("open", path, error))?;
+        let file = vfs.open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::corrupt(path, 0, "the file is missing"),
+            _ => Error::io("open", path, error),
+        })?;
         let mut valid = Vec::new();
         for position in SLOT_POSITIONS {
             let mut slot = [0; SECTOR_BYTES];

@@ -12,8 +12,6 @@ use crate::segment::sectors::{FOOTER_POSITION, Footer, Header};
 use crate::segment::{PAGE_BYTES, Segment, file_name};
 use crate::vfs::SyncSite;
 
-/// The footer that seals a segment.
-pub(crate) const FOOTER: SyncSite = SyncSite("segment footer");
 /// The header of a segment that is about to get its name.
 pub(crate) const HEADER: SyncSite = SyncSite("segment header");
 /// The name of a segment that is about to get frames.
@@ -137,16 +135,14 @@ impl Partition {
         spare: Spare,
     ) -> Result<()> {
         if let Some(active) = active {
+            // Not synced: until it reaches the disk, the next header's `previous_end`, which is
+            // synced before any frame follows, says and vouches for the same.
             let footer = Footer { end }.encode(active.segment.header());
             let path = active.segment.path();
             active
                 .file
                 .write_at(&footer, FOOTER_POSITION)
                 .map_err(|error| Error::io("write", path, error))?;
-            active
-                .file
-                .sync_data(FOOTER)
-                .map_err(|error| Error::io("sync", path, error))?;
         }
         let begun = Arc::new(self.begin_segment(end, spare)?);
         let base = begun.segment.base();
