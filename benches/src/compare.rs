@@ -31,6 +31,9 @@ pub(crate) struct Options {
     pub(crate) twitter: Option<PathBuf>,
     pub(crate) keys: Option<u64>,
     pub(crate) cache_mib: Option<u64>,
+    pub(crate) preload: bool,
+    /// Seconds to wait for a calm machine before a row; none: don't.
+    pub(crate) calm_s: Option<u32>,
 }
 
 /// How long and how large rows are.
@@ -96,6 +99,10 @@ pub(crate) struct Context {
     pub(crate) workloads: Vec<String>,
     pub(crate) scale: Scale,
     pub(crate) cache_bytes: u64,
+    /// Durable rows write into a store that is loaded first.
+    pub(crate) preload: bool,
+    /// How long to wait for a calm machine before a row; zero: don't.
+    pub(crate) calm: Duration,
 }
 
 const KEYS: u64 = 1_000_000;
@@ -129,6 +136,8 @@ impl Context {
                 false => Scale::full(keys),
             },
             cache_bytes: options.cache_mib.unwrap_or(CACHE_MIB) << 20,
+            preload: options.preload,
+            calm: Duration::from_secs(options.calm_s.unwrap_or(0).into()),
         })
     }
 
@@ -142,6 +151,10 @@ impl Context {
 
     fn names_twitter(&self) -> bool {
         self.workloads.iter().any(|name| name.starts_with(TWITTER))
+    }
+
+    pub(crate) fn wait_for_calm(&self) {
+        measure::wait_for_calm(report::DISTURBED_CORES, self.calm);
     }
 
     /// Tells on the terminal what a row came to, while the table is still being made.
@@ -259,6 +272,7 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
 
     let mut all: Vec<Row> = Vec::new();
     for family in families {
+        let began = Instant::now();
         let passes: Outcome<Vec<Vec<Row>>> = (0..options.repeat.unwrap_or(1))
             .map(|_| family(&context))
             .collect();
@@ -270,18 +284,26 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
                 println!("{}", report::table(&row.workload, &rows));
             }
         }
+        println!("  ({:.0} s)", began.elapsed().as_secs_f64());
         all.extend(rows);
         if let Some(path) = &options.json {
             fs::write(path, report::json(&all))?;
         }
     }
     let failed: Vec<&Row> = all.iter().filter(|row| row.check.failed()).collect();
+    let disturbed = all.iter().filter(|row| row.disturbed()).count();
     println!(
         "\n{} rows, {} failed, in {:.0} s",
         all.len(),
         failed.len(),
         started.elapsed().as_secs_f64()
     );
+    if disturbed > 0 {
+        println!(
+            "{disturbed} rows were disturbed: others used more than {} of a core meanwhile",
+            report::DISTURBED_CORES
+        );
+    }
     Ok(failed.is_empty())
 }
 

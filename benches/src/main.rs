@@ -24,7 +24,9 @@ usage: cairn-benches compare [options]
   --repeat N           run each workload N times and report medians
   --dir DIR            where the stores go, default target/compare of the workspace
   --twitter FILE       Twitter's workload table, default in $CAIRN_BENCH_DATA
+  --calm SECONDS       wait so long for a calm machine before a row, and run a disturbed row again
   --keys N             rows of a loaded store with 100-byte values, default 1000000
+  --preload            put-durable writes into a store loaded with that many rows
   --cache-mib N        block cache of each engine that has one, default 1024";
 
 fn main() -> ExitCode {
@@ -61,6 +63,10 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
             options.quick = true;
             continue;
         }
+        if name == "--preload" {
+            options.preload = true;
+            continue;
+        }
         let value = arguments
             .next()
             .ok_or_else(|| format!("{name} needs a value, or is not known\n{USAGE}"))?;
@@ -72,6 +78,7 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
             "--dir" => options.directory = Some(value.into()),
             "--twitter" => options.twitter = Some(value.into()),
             "--keys" => options.keys = Some(positive(name, value)?.into()),
+            "--calm" => options.calm_s = Some(positive(name, value)?),
             "--cache-mib" => options.cache_mib = Some(positive(name, value)?.into()),
             _ => return Err(format!("{name} is not known\n{USAGE}").into()),
         }

@@ -6,6 +6,8 @@
 //!   layer, dirty pages of memory maps included, a page counted once each time it becomes dirty.
 //!   The device's own counters stand beside it; they include the file system's journal, and
 //!   whatever else the machine does.
+//! - Processor time that other processes and the hypervisor took is shown beside every row: on a
+//!   shared machine it tells which rows were disturbed. The kernel's own threads count as others.
 //! - Disk is allocated blocks of a whole directory, never the lengths of files.
 //! - Memory is the peak of RssAnon over samples taken every 20 ms, with RssFile at that moment.
 
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const OCTAVE_BITS: u32 = 6;
 const OCTAVE_BUCKETS: usize = 1 << OCTAVE_BITS;
@@ -25,6 +27,9 @@ const OCTAVE_BUCKETS: usize = 1 << OCTAVE_BITS;
 const BUCKETS: usize = OCTAVE_BUCKETS * (42 - OCTAVE_BITS as usize + 1);
 
 const RESIDENT_SAMPLE_MS: u64 = 20;
+const CALM_WINDOW: Duration = Duration::from_millis(250);
+/// The unit of /proc/stat: USER_HZ, 100 on every Linux that Rust's tier 1 targets run on.
+const TICKS_A_SECOND: f64 = 100.0;
 /// `stat` and the block layer both count in this unit, whatever the device's sector is.
 const BLOCK_BYTES: u64 = 512;
 
@@ -101,6 +106,8 @@ fn bucket_end(bucket: usize) -> u64 {
 pub(crate) struct Counters {
     pub(crate) bytes_written: u64,
     pub(crate) write_calls: u64,
+    /// Processor time of everything but this process, in clock ticks.
+    other_ticks: u64,
     /// Of the whole device: none where the directory's device has no block statistics.
     pub(crate) device: Option<DeviceCounters>,
 }
@@ -118,6 +125,7 @@ impl Counters {
         Ok(Counters {
             bytes_written: field(&text, "write_bytes:")?,
             write_calls: field(&text, "syscw:")?,
+            other_ticks: other_ticks().unwrap_or(0),
             device: device_counters(directory),
         })
     }
@@ -127,12 +135,58 @@ impl Counters {
         Counters {
             bytes_written: self.bytes_written.saturating_sub(earlier.bytes_written),
             write_calls: self.write_calls.saturating_sub(earlier.write_calls),
+            other_ticks: self.other_ticks.saturating_sub(earlier.other_ticks),
             device: device.map(|(now, before)| DeviceCounters {
                 bytes_written: now.bytes_written.saturating_sub(before.bytes_written),
                 flushes: now.flushes.saturating_sub(before.flushes),
             }),
         }
     }
+
+    /// Processor seconds that this process did not use.
+    pub(crate) fn other_cpu_s(self) -> f64 {
+        self.other_ticks as f64 / TICKS_A_SECOND
+    }
+}
+
+/// Waits until others have used less than `cores` for a moment, at most `patience`.
+pub(crate) fn wait_for_calm(cores: f64, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        let before = other_ticks().unwrap_or(0);
+        std::thread::sleep(CALM_WINDOW);
+        let used = other_ticks().unwrap_or(0).saturating_sub(before);
+        if (used as f64 / TICKS_A_SECOND) < cores * CALM_WINDOW.as_secs_f64() {
+            return;
+        }
+    }
+}
+
+fn other_ticks() -> Option<u64> {
+    let all = busy_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
+    let own = own_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
+    Some(all.saturating_sub(own))
+}
+
+/// User, nice, system, interrupts and what the hypervisor took; neither idle nor waiting.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let ticks: Vec<u64> = stat
+        .lines()
+        .next()?
+        .split_ascii_whitespace()
+        .skip(1)
+        .map_while(|number| number.parse().ok())
+        .collect();
+    Some(ticks.get(..3)?.iter().sum::<u64>() + ticks.get(5..8)?.iter().sum::<u64>())
+}
+
+/// User and system time: fields 14 and 15, counted from behind the name, which may hold anything.
+fn own_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
 }
 
 fn device_counters(directory: &Path) -> Option<DeviceCounters> {

@@ -15,6 +15,10 @@ const VERIFYING_WORKLOAD: &str = "get-4k";
 /// The engine name of rows that measure the disk itself.
 pub(crate) const FLOOR: &str = "floor";
 
+/// A row during which others used more than this was disturbed; the kernel's own threads that
+/// write back dirty pages stay below it.
+pub(crate) const DISTURBED_CORES: f64 = 0.3;
+
 /// Figures of a row, by the name they have in the JSON.
 pub(crate) mod figure {
     pub(crate) const OPS_PER_S: &str = "ops_per_s";
@@ -50,6 +54,8 @@ pub(crate) mod figure {
     pub(crate) const SYNCS: &str = "syncs";
     pub(crate) const DEVICE_BYTES_WRITTEN: &str = "device_bytes_written";
     pub(crate) const DEVICE_FLUSHES: &str = "device_flushes";
+    /// Cores that other processes, the kernel's threads and the hypervisor used meanwhile.
+    pub(crate) const OTHER_CORES: &str = "other_cores";
     pub(crate) const FLUSH_MS: &str = "flush_ms";
     pub(crate) const SETTLE_MS: &str = "settle_ms";
     pub(crate) const OPEN_MS: &str = "open_ms";
@@ -134,6 +140,12 @@ impl Row {
 
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied()
+    }
+
+    /// Whether so much of the machine was taken by others that the row deserves a second run.
+    pub(crate) fn disturbed(&self) -> bool {
+        self.get(figure::OTHER_CORES)
+            .is_some_and(|cores| cores > DISTURBED_CORES)
     }
 
     fn group(&self) -> (&str, &str, usize) {
@@ -350,6 +362,13 @@ const COLUMNS: &[Column] = &[
     Column {
         title: "RssFile MB",
         text: |_, row| row.get(figure::RSS_FILE_BYTES).map(megabytes),
+    },
+    Column {
+        title: "other cores",
+        text: |_, row| {
+            row.get(figure::OTHER_CORES)
+                .map(|cores| format!("{cores:.1}"))
+        },
     },
     Column {
         title: "read back",

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const SEPARATED_VALUE_BYTES_MIN: usize = 1024;
 const SETTLE_SECONDS_MAX: u64 = 60;
 /// Work may start a moment after other work ended.
-const SETTLED_LOOKS: u32 = 5;
+const SETTLED_LOOKS: u32 = 10;
 
 struct Fjall {
     database: Database,
@@ -132,7 +132,7 @@ impl Engine for Fjall {
             let busy =
                 self.database.outstanding_flushes() > 0 || self.database.active_compactions() > 0;
             quiet = if busy { 0 } else { quiet + 1 };
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(25));
         }
         Ok(())
     }

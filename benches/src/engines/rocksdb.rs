@@ -28,7 +28,7 @@ const BACKGROUND_WORK: [&str; 4] = [
 ];
 const SETTLE_SECONDS_MAX: u64 = 60;
 /// Work may start a moment after other work ended.
-const SETTLED_LOOKS: u32 = 5;
+const SETTLED_LOOKS: u32 = 10;
 
 struct RocksDb {
     database: DB,
@@ -148,7 +148,7 @@ impl Engine for RocksDb {
         let mut quiet = 0;
         while quiet < SETTLED_LOOKS && Instant::now() < deadline {
             quiet = if self.busy()? { 0 } else { quiet + 1 };
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(25));
         }
         Ok(())
     }

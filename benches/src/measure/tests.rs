@@ -79,6 +79,15 @@ fn block_statistics_are_read_by_position() {
 }
 
 #[test]
+fn processor_time_is_read_by_position() {
+    let all = "cpu  10 20 30 1000 500 1 2 4 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+    assert_eq!(busy_ticks(all), Some(10 + 20 + 30 + 1 + 2 + 4));
+    let own = "42 (a ) name) S 1 1 1 0 -1 4194560 100 0 0 0 70 30 0 0 20 0 1 0 100\n";
+    assert_eq!(own_ticks(own), Some(100));
+    assert_eq!(own_ticks("42 (a"), None);
+}
+
+#[test]
 fn the_kernel_answers_about_this_process() {
     assert!(Resident::read().unwrap().anonymous > 0);
     Counters::read(Path::new(".")).unwrap();

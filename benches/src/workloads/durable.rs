@@ -3,11 +3,12 @@
 //! Each thread writes rows of its own, as fast as it is answered, for a fixed time. The disk's
 //! floor is measured before the first engine and after each one, so that every row stands between
 //! two measurements: for one writer the better of a 4 KiB append and one of the row's own size,
-//! for more the append of a whole group.
+//! for more the append of a whole group. With `--preload` the store is loaded first, and the
+//! writers add to it.
 
-use super::{Expectation, Gauge, Store, attempt, set_shape, set_speed};
+use super::{Expectation, Gauge, Store, set_shape, set_speed, steady};
 use crate::compare::Context;
-use crate::data::{self, Shape};
+use crate::data::{self, Rows, Shape};
 use crate::engines::{Durability, Engine, Outcome, Purpose, Registration};
 use crate::floor::{Floor, FloorSample, PAGE_BYTES};
 use crate::measure::{Histogram, release_free_memory};
@@ -23,13 +24,17 @@ const WARMING_PUTS: u64 = 64;
 pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
     let mut floor = Floor::prepare(&context.directory)?;
+    let variant = match context.preload {
+        true => format!("over {} rows", context.scale.keys),
+        false => String::new(),
+    };
     for writers in WRITERS {
         let mut samples = vec![measure_floor(context, &mut floor, writers)?];
         let first = rows.len();
         for registration in &context.engines {
             release_free_memory();
-            let row = Row::new(WORKLOAD, registration.name, "", writers);
-            rows.push(attempt(row, |row| {
+            let row = Row::new(WORKLOAD, registration.name, &variant, writers);
+            rows.push(steady(context, row, |row| {
                 put_durable(context, *registration, writers, row)
             }));
             samples.push(measure_floor(context, &mut floor, writers)?);
@@ -39,7 +44,7 @@ pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
             row.set(figure::FLOOR_OPS_PER_S, higher);
             context.progress(row);
         }
-        rows.extend(floor_row(samples, writers));
+        rows.extend(floor_row(samples, &variant, writers));
     }
     Ok(rows)
 }
@@ -53,8 +58,17 @@ fn put_durable(
     let shape = Shape::SMALL;
     let store = Store::fresh(context, registration, Purpose::DurableWrites, shape)?;
     let engine = store.engine.as_ref();
-    let mut expected = Expectation::new(shape);
-    for index in 0..WARMING_PUTS {
+    let loaded = match context.preload {
+        true => context.scale.keys,
+        false => 0,
+    };
+    if loaded > 0 {
+        engine.load(&mut Rows::new(shape, loaded))?;
+        engine.settle()?;
+    }
+    let mut expected = Expectation::loaded(shape, loaded);
+    let first = loaded + WARMING_PUTS;
+    for index in loaded..first {
         put(engine, shape, index)?;
         expected.add(index, 0);
     }
@@ -66,7 +80,7 @@ fn put_durable(
             .map(|writer| {
                 let barrier = &barrier;
                 scope.spawn(move || {
-                    let rows = (WARMING_PUTS + writer as u64..).step_by(writers);
+                    let rows = (first + writer as u64..).step_by(writers);
                     barrier.wait();
                     write_for(engine, shape, rows, context.scale.row)
                 })
@@ -86,14 +100,13 @@ fn put_durable(
     for (writer, (count, of_writer)) in done?.into_iter().enumerate() {
         latency.merge(&of_writer);
         puts += count;
-        let rows = (WARMING_PUTS + writer as u64..).step_by(writers);
+        let rows = (first + writer as u64..).step_by(writers);
         rows.take(usize::try_from(count)?)
             .for_each(|index| expected.add(index, 0));
     }
     gauge.finish(row, engine, puts, elapsed)?;
     set_speed(row, puts, elapsed, &latency);
     set_shape(row, shape);
-    row.set(figure::LIVE_BYTES, expected.live_bytes());
     row.check = expected.check(engine)?;
     store.discard()
 }
@@ -143,9 +156,9 @@ fn measure_floor(context: &Context, floor: &mut Floor, writers: usize) -> Outcom
 }
 
 /// The best measurement around the engines, as a row of its own.
-fn floor_row(samples: Vec<FloorSample>, writers: usize) -> Option<Row> {
+fn floor_row(samples: Vec<FloorSample>, variant: &str, writers: usize) -> Option<Row> {
     let best = samples.into_iter().reduce(FloorSample::better)?;
-    let mut row = Row::new(WORKLOAD, FLOOR, "", writers);
+    let mut row = Row::new(WORKLOAD, FLOOR, variant, writers);
     row.settings = format!(
         "pwrite + fdatasync on a pre-written file: the better of 4 KiB and {} B for one writer, \
          the rows of all writers in one write and sync for more",

@@ -9,7 +9,7 @@
 //! asks for keys that fall between the present ones.
 
 use super::{
-    CLOCK_STRIDE, Expectation, Gauge, Scan, Store, attempt, set_shape, set_space, set_speed,
+    CLOCK_STRIDE, Expectation, Gauge, Scan, Store, attempt, set_shape, set_space, set_speed, steady,
 };
 use crate::compare::Context;
 use crate::data::{self, Random, Rows, Shape};
@@ -120,6 +120,7 @@ fn run(context: &Context, family: &Family, keys: u64) -> Outcome<Vec<Row>> {
         release_free_memory();
         let bulk = Row::new(family.bulk, registration.name, "", 1);
         let mut of_engine = Vec::new();
+        context.wait_for_calm();
         let bulk = attempt(bulk, |bulk| {
             of_engine = load_and_read(context, *registration, family, keys, bulk)?;
             Ok(())
@@ -194,7 +195,7 @@ fn load_and_read(
     }
     if let Some(workload) = family.scan.filter(|workload| context.selects(workload)) {
         let row = Row::new(workload, registration.name, "", 1);
-        rows.push(attempt(row, |row| {
+        rows.push(steady(context, row, |row| {
             scan(context, &store, &expected, shape, row)
         }));
     }
@@ -227,12 +228,16 @@ fn read_rows(
     let mut rows = Vec::new();
     for &threads in read.threads {
         for mode in [ReadMode::Held, ReadMode::PerGet] {
+            // Reading every byte tells the same story in both modes.
+            if read.target == Target::PresentWhole && mode == ReadMode::PerGet {
+                continue;
+            }
             let variant = match read.target {
                 Target::PresentWhole => format!("{}, every byte read", mode.label()),
                 _ => mode.label().to_string(),
             };
             let row = Row::new(read.workload, registration.name, &variant, threads);
-            rows.push(attempt(row, |row| {
+            rows.push(steady(context, row, |row| {
                 let plan = Gets {
                     shape,
                     keys,

@@ -8,7 +8,7 @@
 //! blocks after the load and after the overwrites, at once and not after a rest, and the bytes
 //! written per put.
 
-use super::{Expectation, Gauge, Store, attempt, set_shape, set_space, set_speed};
+use super::{Expectation, Gauge, Store, set_shape, set_space, set_speed, steady};
 use crate::compare::Context;
 use crate::data::{self, Random, Rows, Shape};
 use crate::engines::{Durability, Engine, Outcome, Purpose, Registration};
@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
             let named = |workload, variant: &str| Row::new(workload, registration.name, variant, 1);
             let mut loaded = named(SPACE, &format!("{label}, after the load"));
             let mut overwritten = named(SPACE, &format!("{label}, after the overwrites"));
-            let row = attempt(named(OVERWRITE, &label), |row| {
+            let row = steady(context, named(OVERWRITE, &label), |row| {
                 let mut space = [&mut loaded, &mut overwritten];
                 overwrite(context, *registration, shape, keys, row, &mut space)
             });

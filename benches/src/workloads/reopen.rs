@@ -7,7 +7,7 @@
 //! Everything that was loaded must be there. Then the store is closed cleanly and opened again,
 //! for a second variant.
 
-use super::{Expectation, Gauge, ScratchDirectory, attempt, set_shape};
+use super::{Expectation, Gauge, ScratchDirectory, set_shape, steady};
 use crate::compare::Context;
 use crate::data::{self, Random, Rows, Shape};
 use crate::engines::{Engine, Outcome, Purpose, ReadMode, Registration, Tuning};
@@ -33,7 +33,7 @@ pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
         release_free_memory();
         let killed = Row::new(WORKLOAD, registration.name, KILLED, 1);
         let mut closed = Row::new(WORKLOAD, registration.name, CLOSED, 1);
-        let killed = attempt(killed, |killed| {
+        let killed = steady(context, killed, |killed| {
             reopen(context, *registration, killed, &mut closed)
         });
         context.progress(&killed);

@@ -10,7 +10,7 @@
 //! same for all; it repeats when it runs out. Every read is compared with what was last written.
 //! The table's expiry times, miss ratios and request rates are not modelled.
 
-use super::{Expectation, Gauge, Store, attempt, set_shape, set_speed};
+use super::{Expectation, Gauge, Store, set_shape, set_speed, steady};
 use crate::compare::Context;
 use crate::data::{self, KEY_BYTES_MIN, Random, Rows, Shape, Zipf};
 use crate::engines::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Registration};
@@ -84,7 +84,7 @@ pub(crate) fn run(context: &Context, table: &str) -> Outcome<Vec<Row>> {
         for registration in &context.engines {
             release_free_memory();
             let name = format!("{PREFIX}{number}");
-            let row = attempt(Row::new(&name, registration.name, "", 1), |row| {
+            let row = steady(context, Row::new(&name, registration.name, "", 1), |row| {
                 replay(context, *registration, &trace, row)
             });
             context.progress(&row);

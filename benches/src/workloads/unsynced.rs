@@ -5,7 +5,7 @@
 //! and its latencies are a batch's. Neither syncs while the clock runs; the flush that makes all
 //! of it durable is timed on its own and stands beside, as does what it wrote.
 
-use super::{Expectation, Gauge, Store, attempt, set_shape, set_speed};
+use super::{Expectation, Gauge, Store, set_shape, set_speed, steady};
 use crate::compare::Context;
 use crate::data::{self, Pairs, Shape};
 use crate::engines::{Durability, Engine, Outcome, Purpose, Registration};
@@ -38,7 +38,9 @@ pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
         for registration in &context.engines {
             release_free_memory();
             let row = Row::new(workload, registration.name, "", 1);
-            let row = attempt(row, |row| unsynced(context, *registration, write, row));
+            let row = steady(context, row, |row| {
+                unsynced(context, *registration, write, row)
+            });
             context.progress(&row);
             rows.push(row);
         }
