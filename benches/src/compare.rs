@@ -10,7 +10,7 @@ use crate::floor::{Floor, PAGE_BYTES};
 use crate::measure;
 use crate::report::{self, Check, Row, figure};
 use crate::workloads::{durable, loaded, overwrite, reopen, twitter, unsynced};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) twitter: Option<PathBuf>,
     pub(crate) keys: Option<u64>,
+    /// Length of the rows that run for a fixed time.
+    pub(crate) row_ms: Option<u32>,
     pub(crate) cache_mib: Option<u64>,
     pub(crate) preload: bool,
     /// Seconds to wait for a calm machine before a row; none: don't.
@@ -63,12 +65,12 @@ impl Scale {
             read: Duration::from_secs(5),
             floor: Duration::from_secs(1),
             keys,
-            large_keys: 100_000,
+            large_keys: (keys / 10).max(1),
             reopen_keys: keys,
             overwrite_keys: keys,
-            overwrite_large_keys: 100_000,
+            overwrite_large_keys: (keys / 10).max(1),
             overwrite_cap: Duration::from_secs(600),
-            twitter_bytes: 256 << 20,
+            twitter_bytes: keys.saturating_mul(256),
         }
     }
 
@@ -81,12 +83,23 @@ impl Scale {
             read: Duration::from_millis(300),
             floor: Duration::from_millis(150),
             keys,
-            large_keys: 50_000,
-            reopen_keys: keys / 4,
-            overwrite_keys: keys / 20,
-            overwrite_large_keys: 5_000,
+            large_keys: (keys / 20).max(1),
+            reopen_keys: (keys / 4).max(1),
+            overwrite_keys: (keys / 20).max(1),
+            overwrite_large_keys: (keys / 200).max(1),
             overwrite_cap: Duration::from_secs(2),
-            twitter_bytes: 16 << 20,
+            twitter_bytes: keys.saturating_mul(16),
+        }
+    }
+
+    /// Rows that run for a fixed time run for this one; the floor is measured as long.
+    fn lasting(self, row: Duration) -> Scale {
+        Scale {
+            row,
+            read: row,
+            floor: row,
+            overwrite_cap: self.overwrite_cap.min(row * 10),
+            ..self
         }
     }
 }
@@ -105,6 +118,8 @@ pub(crate) struct Context {
     pub(crate) calm: Duration,
 }
 
+/// The folder that a run makes, empties and removes: nothing else in `--dir` is touched.
+const SCRATCH: &str = "cairn-benches";
 const KEYS: u64 = 1_000_000;
 const CACHE_MIB: u64 = 1_024;
 
@@ -127,13 +142,18 @@ impl Context {
             }
         }
         let keys = options.keys.unwrap_or(KEYS);
+        let scale = match options.quick {
+            true => Scale::quick(keys),
+            false => Scale::full(keys),
+        };
+        let directory = options.directory.clone().unwrap_or_else(default_directory);
         Ok(Context {
-            directory: options.directory.clone().unwrap_or_else(default_directory),
+            directory: directory.join(SCRATCH),
             engines,
             workloads: options.workloads.clone(),
-            scale: match options.quick {
-                true => Scale::quick(keys),
-                false => Scale::full(keys),
+            scale: match options.row_ms {
+                Some(ms) => scale.lasting(Duration::from_millis(ms.into())),
+                None => scale,
             },
             cache_bytes: options.cache_mib.unwrap_or(CACHE_MIB) << 20,
             preload: options.preload,
@@ -238,7 +258,7 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
     if table.is_none() && (context.names_twitter() || options.twitter.is_some()) {
         return Err(format!("cannot read {}", table_path.display()).into());
     }
-    fs::create_dir_all(&context.directory)?;
+    let scratch = Scratch::claim(&context.directory)?;
     print_header(&context)?;
 
     let mut families: Vec<Family> = Vec::new();
@@ -304,7 +324,34 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
             report::DISTURBED_CORES
         );
     }
+    scratch.remove()?;
     Ok(failed.is_empty())
+}
+
+/// The folder of a run, locked against another run: both would measure nonsense.
+struct Scratch {
+    directory: PathBuf,
+    lock: File,
+}
+
+impl Scratch {
+    fn claim(directory: &Path) -> Outcome<Scratch> {
+        fs::create_dir_all(directory)?;
+        let lock = File::create(directory.join("lock"))?;
+        if lock.try_lock().is_err() {
+            return Err(format!("another run uses {}", directory.display()).into());
+        }
+        Ok(Scratch {
+            directory: directory.to_path_buf(),
+            lock,
+        })
+    }
+
+    fn remove(self) -> Outcome<()> {
+        fs::remove_dir_all(&self.directory)?;
+        self.lock.unlock()?;
+        Ok(())
+    }
 }
 
 /// Machine, file system and disk floor: without them a figure means nothing.

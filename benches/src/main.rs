@@ -24,6 +24,7 @@ usage: cairn-benches compare [options]
   --repeat N           run each workload N times and report medians
   --dir DIR            where the stores go, default target/compare of the workspace
   --twitter FILE       Twitter's workload table, default in $CAIRN_BENCH_DATA
+  --row-ms N           length of the rows that run for a fixed time, default 10000, quick 600
   --calm SECONDS       wait so long for a calm machine before a row, and run a disturbed row again
   --keys N             rows of a loaded store with 100-byte values, default 1000000
   --preload            put-durable writes into a store loaded with that many rows
@@ -78,6 +79,7 @@ fn parse(arguments: &[String]) -> Outcome<Options> {
             "--dir" => options.directory = Some(value.into()),
             "--twitter" => options.twitter = Some(value.into()),
             "--keys" => options.keys = Some(positive(name, value)?.into()),
+            "--row-ms" => options.row_ms = Some(positive(name, value)?),
             "--calm" => options.calm_s = Some(positive(name, value)?),
             "--cache-mib" => options.cache_mib = Some(positive(name, value)?.into()),
             _ => return Err(format!("{name} is not known\n{USAGE}").into()),

@@ -16,7 +16,7 @@ use crate::report::{Row, figure};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(crate) const WORKLOAD: &str = "reopen";
 /// The first argument of the child.
@@ -24,8 +24,6 @@ pub(crate) const CHILD: &str = "load-and-wait";
 const KILLED: &str = "after SIGKILL";
 const CLOSED: &str = "after a clean close";
 const LOADED: &str = "loaded";
-/// A child whose parent is gone ends by itself after this long.
-const CHILD_WAITS_SECONDS_MAX: u64 = 600;
 
 pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
@@ -132,7 +130,7 @@ impl Loader {
             .arg(directory)
             .arg(cache_bytes.to_string())
             .arg(keys.to_string())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let output = child.stdout.take().ok_or("the child has no output")?;
@@ -175,6 +173,7 @@ pub(crate) fn load_and_wait(engines: &[Registration], arguments: &[String]) -> O
     let mut output = std::io::stdout();
     writeln!(output, "{LOADED}")?;
     output.flush()?;
-    std::thread::sleep(Duration::from_secs(CHILD_WAITS_SECONDS_MAX));
+    // Nothing is ever sent: the input ends when the parent does, should it die before it kills.
+    std::io::stdin().read_line(&mut String::new())?;
     Ok(())
 }
