@@ -18,6 +18,7 @@ mod rocksdb;
 use crate::data::{Pairs, Rows, Shape};
 use std::error::Error;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Foreign engines bring their own errors; a row that meets one prints it and fails.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -171,6 +172,22 @@ pub(crate) const ENGINES: &[Registration] = &[
         open: rocksdb::open,
     },
 ];
+
+/// Waits until `busy` has said no for a quarter of a second, at most a minute: background work
+/// may start a moment after other work ended.
+fn wait_until_idle(busy: impl Fn() -> Outcome<bool>) -> Outcome<()> {
+    let deadline = Instant::now() + SETTLE_TIME_MAX;
+    let mut quiet_looks = 0;
+    while quiet_looks < SETTLED_LOOKS && Instant::now() < deadline {
+        quiet_looks = if busy()? { 0 } else { quiet_looks + 1 };
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
+}
+
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
+const SETTLED_LOOKS: u32 = 10;
+const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Rows of a batch where an engine has no better size for a load.
 const LOAD_ROWS: u64 = 1_000;

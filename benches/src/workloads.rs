@@ -157,12 +157,23 @@ pub(crate) fn set_speed(row: &mut Row, operations: u64, elapsed: Duration, laten
 }
 
 /// Disk taken, with what is merely prepared taken off and shown beside.
-pub(crate) fn set_space(row: &mut Row, engine: &dyn Engine, directory: &Path) -> Outcome<()> {
-    let prepared = engine.prepared_bytes();
+fn set_space(row: &mut Row, engine: &dyn Engine, directory: &Path) -> Outcome<()> {
+    row.set(figure::DISK_BYTES, used_bytes(engine, directory)?);
+    row.set(figure::PREPARED_BYTES, engine.prepared_bytes() as f64);
+    Ok(())
+}
+
+fn used_bytes(engine: &dyn Engine, directory: &Path) -> Outcome<f64> {
     let allocated = measure::disk_bytes(directory)?;
-    let used = allocated.saturating_sub(prepared);
-    row.set(figure::DISK_BYTES, used as f64);
-    row.set(figure::PREPARED_BYTES, prepared as f64);
+    Ok(allocated.saturating_sub(engine.prepared_bytes()) as f64)
+}
+
+/// Lets background work finish, and shows how long that took and what disk is taken then.
+pub(crate) fn settle(row: &mut Row, engine: &dyn Engine, directory: &Path) -> Outcome<()> {
+    let settling = Instant::now();
+    engine.settle()?;
+    row.set(figure::SETTLE_MS, settling.elapsed().as_secs_f64() * 1e3);
+    row.set(figure::DISK_SETTLED_BYTES, used_bytes(engine, directory)?);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! kernel before it returns. Values from 1 KiB (its own threshold) are kept apart from keys, and
 //! nothing is compressed, because the data cannot be.
 
-use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning};
+use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning, wait_until_idle};
 use crate::data::Pairs;
 use fjall::config::CompressionPolicy;
 use fjall::{
@@ -14,12 +14,8 @@ use fjall::{
 };
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 const SEPARATED_VALUE_BYTES_MIN: usize = 1024;
-const SETTLE_SECONDS_MAX: u64 = 60;
-/// Work may start a moment after other work ended.
-const SETTLED_LOOKS: u32 = 10;
 
 struct Fjall {
     database: Database,
@@ -126,15 +122,10 @@ impl Engine for Fjall {
 
     fn settle(&self) -> Outcome<()> {
         self.keyspace.rotate_memtable_and_wait()?;
-        let deadline = Instant::now() + Duration::from_secs(SETTLE_SECONDS_MAX);
-        let mut quiet = 0;
-        while quiet < SETTLED_LOOKS && Instant::now() < deadline {
-            let busy =
-                self.database.outstanding_flushes() > 0 || self.database.active_compactions() > 0;
-            quiet = if busy { 0 } else { quiet + 1 };
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        Ok(())
+        wait_until_idle(|| {
+            let flushing = self.database.outstanding_flushes() > 0;
+            Ok(flushing || self.database.active_compactions() > 0)
+        })
     }
 
     fn syncs(&self) -> Option<u64> {

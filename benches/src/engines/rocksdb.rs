@@ -7,13 +7,12 @@
 //! because the data cannot be compressed. A load writes no log and flushes the memtables at its
 //! end, as its guide for bulk loads says.
 
-use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning};
+use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning, wait_until_idle};
 use crate::data::{Pairs, Rows};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBRawIterator, Options, Snapshot, WriteBatch, WriteOptions,
 };
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 const BLOOM_BITS_A_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 4096;
@@ -26,9 +25,6 @@ const BACKGROUND_WORK: [&str; 4] = [
     "rocksdb.compaction-pending",
     "rocksdb.num-running-compactions",
 ];
-const SETTLE_SECONDS_MAX: u64 = 60;
-/// Work may start a moment after other work ended.
-const SETTLED_LOOKS: u32 = 10;
 
 struct RocksDb {
     database: DB,
@@ -144,13 +140,7 @@ impl Engine for RocksDb {
 
     fn settle(&self) -> Outcome<()> {
         self.database.flush()?;
-        let deadline = Instant::now() + Duration::from_secs(SETTLE_SECONDS_MAX);
-        let mut quiet = 0;
-        while quiet < SETTLED_LOOKS && Instant::now() < deadline {
-            quiet = if self.busy()? { 0 } else { quiet + 1 };
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        Ok(())
+        wait_until_idle(|| self.busy())
     }
 
     fn close(self: Box<Self>) -> Outcome<()> {

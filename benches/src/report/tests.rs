@@ -127,11 +127,6 @@ fn json_carries_every_promised_field_and_null_for_what_is_missing() {
 }
 
 #[test]
-fn json_text_is_escaped() {
-    assert_eq!(quoted("a\"b\\c\nd"), "\"a\\\"b\\\\c\\u000ad\"");
-}
-
-#[test]
 fn a_table_keeps_the_losing_rows() {
     let rows = [row(CAIRN, "", 1, 10.0), row("redb", "", 1, 100.0)];
     let text = table("put-durable", &rows);

@@ -9,7 +9,7 @@
 //! asks for keys that fall between the present ones.
 
 use super::{
-    CLOCK_STRIDE, Expectation, Gauge, Scan, Store, attempt, set_shape, set_space, set_speed, steady,
+    CLOCK_STRIDE, Expectation, Gauge, Scan, Store, attempt, set_shape, set_speed, settle, steady,
 };
 use crate::compare::Context;
 use crate::data::{self, Random, Rows, Shape};
@@ -170,13 +170,7 @@ fn load_and_read(
     bulk.set(figure::OPS_PER_S, keys as f64 / elapsed.as_secs_f64());
     set_shape(bulk, shape);
 
-    let settling = Instant::now();
-    engine.settle()?;
-    bulk.set(figure::SETTLE_MS, settling.elapsed().as_secs_f64() * 1e3);
-    let mut settled = bulk.clone();
-    set_space(&mut settled, engine, store.directory.path())?;
-    bulk.set_known(figure::DISK_SETTLED_BYTES, settled.get(figure::DISK_BYTES));
-
+    settle(bulk, engine, store.directory.path())?;
     let expected = Expectation::loaded(shape, keys);
     bulk.set(figure::LIVE_BYTES, expected.live_bytes());
     bulk.check = expected.check(engine)?;

@@ -8,7 +8,7 @@
 //! blocks after the load and after the overwrites, at once and not after a rest, and the bytes
 //! written per put.
 
-use super::{Expectation, Gauge, Store, set_shape, set_space, set_speed, steady};
+use super::{Expectation, Gauge, Store, set_shape, set_speed, settle, steady};
 use crate::compare::Context;
 use crate::data::{self, Random, Rows, Shape};
 use crate::engines::{Durability, Engine, Outcome, Purpose, Registration};
@@ -105,12 +105,7 @@ fn overwrite(
         overwritten.clear(not_of_space);
     }
     overwritten.over_time.clear();
-    let settling = Instant::now();
-    engine.settle()?;
-    overwritten.set(figure::SETTLE_MS, settling.elapsed().as_secs_f64() * 1e3);
-    let mut settled = overwritten.clone();
-    set_space(&mut settled, engine, directory)?;
-    overwritten.set_known(figure::DISK_SETTLED_BYTES, settled.get(figure::DISK_BYTES));
+    settle(overwritten, engine, directory)?;
     store.discard()
 }
 
