@@ -1,1 +1,15 @@
 //! Buckets of keys and values over the Cairn log.
+
+mod attributes;
+mod bucket;
+mod error;
+pub mod limits;
+mod record;
+#[cfg(test)]
+mod testing;
+mod version;
+
+pub use attributes::Attributes;
+pub use bucket::options::BucketOptions;
+pub use error::{Conflict, Error, ErrorKind, Result};
+pub use version::{Durability, Version};

@@ -1,0 +1,4 @@
+//! Buckets.
+
+pub(crate) mod name;
+pub(crate) mod options;
