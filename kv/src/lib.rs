@@ -1,7 +1,9 @@
 //! Buckets of keys and values over the Cairn log.
 
 mod attributes;
+mod batch;
 mod bucket;
+mod clock;
 mod error;
 pub mod limits;
 mod record;
@@ -10,6 +12,7 @@ mod testing;
 mod version;
 
 pub use attributes::Attributes;
+pub use batch::{Batch, Expect, PutOptions};
 pub use bucket::options::BucketOptions;
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use version::{Durability, Version};
