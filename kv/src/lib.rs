@@ -5,6 +5,7 @@ mod batch;
 mod bucket;
 mod clock;
 mod error;
+mod index;
 pub mod limits;
 mod record;
 #[cfg(test)]
