@@ -187,7 +187,7 @@ impl Batch {
         })
     }
 
-    pub(crate) fn conditions(&self) -> impl ExactSizeIterator<Item = (&[u8], &Expect)> {
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&[u8], &Expect)> + Clone {
         self.conditions
             .iter()
             .map(|condition| (self.slice(condition.key), &condition.expect))

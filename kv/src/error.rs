@@ -22,7 +22,7 @@ struct Failure {
 }
 
 /// What kind of failure it is, by what the caller should do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An argument is malformed: correct it.
@@ -131,6 +131,24 @@ impl Error {
     pub(crate) fn cause_lost(source: cairn_log::Error) -> Error {
         let message = format!("what this answer rests on was not made durable: {source}");
         let mut error = Error::new(ErrorKind::Poisoned, message);
+        error.0.source = Some(source);
+        error
+    }
+}
+
+impl From<cairn_log::Error> for Error {
+    fn from(source: cairn_log::Error) -> Error {
+        use cairn_log::Error as Log;
+        let kind = match &source {
+            Log::Corrupt { .. } | Log::OutOfRange { .. } => ErrorKind::Corrupt,
+            Log::Locked { .. } => ErrorKind::Locked,
+            Log::Format { .. } | Log::Invalid { .. } => ErrorKind::InvalidArgument,
+            Log::DiskFull { .. } => ErrorKind::DiskFull,
+            Log::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+            Log::Poisoned { .. } => ErrorKind::Poisoned,
+            _ => ErrorKind::Io,
+        };
+        let mut error = Error::new(kind, source.to_string());
         error.0.source = Some(source);
         error
     }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::memtable::Node;
+use super::versions::Location;
 
 /// The ordered keys of one bucket.
 #[derive(Debug, Default)]
@@ -62,6 +63,10 @@ impl Order {
     }
 
     /// Sorts what was noted so far into the set.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "nodes compare by their keys, which never change"
+    )]
     pub(crate) fn settle(&self) {
         if self.notes.lock().changes.is_empty() {
             return;
@@ -111,6 +116,16 @@ impl Order {
         } else {
             into.extend(range.take(limit).cloned());
         }
+    }
+
+    /// The newest version of some key, if one satisfies `wanted`.
+    pub(crate) fn find_newest(&self, wanted: impl Fn(&Location) -> bool) -> Option<Location> {
+        self.settle();
+        let sorted = self.sorted.read();
+        sorted
+            .iter()
+            .map(|by_key| by_key.0.versions().newest())
+            .find(wanted)
     }
 
     /// Takes out all nodes.

@@ -85,6 +85,16 @@ impl Pin {
     }
 }
 
+impl Clone for Pin {
+    fn clone(&self) -> Pin {
+        *self.pins.held.lock().entry(self.watermark).or_default() += 1;
+        Pin {
+            pins: Arc::clone(&self.pins),
+            watermark: self.watermark,
+        }
+    }
+}
+
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut held = self.pins.held.lock();

@@ -123,20 +123,23 @@ impl Versions {
         }
     }
 
-    /// Adds the next version, and drops those that nobody will ask for.
-    pub(crate) fn push(&mut self, location: Location, horizon: &Horizon) {
-        assert!(
-            location.version > self.newest.version,
-            "versions are added in log order"
-        );
+    /// Adds the next version, drops those that nobody will ask for, and returns the one before.
+    /// Does nothing and returns `None` if the location is not newer than the newest.
+    #[must_use]
+    pub(crate) fn push(&mut self, location: Location, horizon: &Horizon) -> Option<Location> {
+        if location.version <= self.newest.version {
+            return None;
+        }
         let before = std::mem::replace(&mut self.newest, location);
         // Before its first version a key was absent, and nothing needs to be kept to say so.
-        if before.version == 0 {
-            return;
+        let first = before.version == 0;
+        if !first && (self.older.is_some() || horizon.needs(before.version, location.version)) {
+            self.keep(before, horizon);
         }
-        if self.older.is_none() && !horizon.needs(before.version, location.version) {
-            return;
-        }
+        Some(before)
+    }
+
+    fn keep(&mut self, before: Location, horizon: &Horizon) {
         let older = self.older.get_or_insert_with(|| {
             Box::new(Older {
                 locations: SmallVec::new(),

@@ -12,7 +12,7 @@ fn put(memtable: &Memtable, bucket: BucketId, key: &[u8], version: u64) -> Arc<N
         value_bytes: 0,
         kind: Kind::Value,
     };
-    node.versions().push(
+    let _ = node.versions().push(
         location,
         &Horizon {
             stable: version,

@@ -36,14 +36,14 @@ fn older(versions: &Versions) -> Vec<u64> {
 fn a_durable_version_stays_beside_newer_ones_that_are_not() {
     let mut versions = Versions::new();
     for version in [10, 20, 30, 40] {
-        versions.push(value(version), &horizon(15, &[]));
+        let _ = versions.push(value(version), &horizon(15, &[]));
     }
     assert_eq!(older(&versions), [10, 20, 30]);
     assert_eq!(versions.below(15), value(10));
     assert_eq!(versions.below(41), value(40));
-    versions.push(value(50), &horizon(35, &[]));
+    let _ = versions.push(value(50), &horizon(35, &[]));
     assert_eq!(older(&versions), [30, 40]);
-    versions.push(value(60), &horizon(60, &[]));
+    let _ = versions.push(value(60), &horizon(60, &[]));
     assert_eq!(older(&versions), [50], "a reader at 60 sees 50");
     versions.weed(&horizon(61, &[]));
     assert_eq!(older(&versions), [0; 0]);
@@ -54,7 +54,7 @@ fn a_pin_keeps_exactly_the_version_it_shows() {
     let mut versions = Versions::new();
     let pins = [25, 26, 100];
     for version in (10..=200).step_by(10) {
-        versions.push(value(version), &horizon(version, &pins));
+        let _ = versions.push(value(version), &horizon(version, &pins));
     }
     versions.weed(&horizon(1_000, &pins));
     assert_eq!(older(&versions), [20, 90]);
@@ -66,7 +66,7 @@ fn a_pin_keeps_exactly_the_version_it_shows() {
 fn a_key_is_absent_below_its_first_version() {
     let mut versions = Versions::new();
     assert_eq!(versions.below(u64::MAX), Location::NONE);
-    versions.push(value(10), &horizon(5, &[3]));
+    let _ = versions.push(value(10), &horizon(5, &[3]));
     assert_eq!(versions.below(10), Location::NONE);
     assert!(versions.older.is_none());
 }
@@ -74,8 +74,8 @@ fn a_key_is_absent_below_its_first_version() {
 #[test]
 fn a_tombstone_is_forgettable_once_it_is_stable_and_hides_nothing() {
     let mut versions = Versions::new();
-    versions.push(value(10), &horizon(0, &[]));
-    versions.push(tombstone(20), &horizon(15, &[]));
+    let _ = versions.push(value(10), &horizon(0, &[]));
+    let _ = versions.push(tombstone(20), &horizon(15, &[]));
     assert!(!versions.is_forgettable(&horizon(15, &[])), "not durable");
     assert!(
         !versions.is_forgettable(&horizon(21, &[])),
@@ -88,7 +88,7 @@ fn a_tombstone_is_forgettable_once_it_is_stable_and_hides_nothing() {
     );
     versions.weed(&horizon(21, &[]));
     assert!(versions.is_forgettable(&horizon(21, &[])));
-    versions.push(value(30), &horizon(21, &[]));
+    let _ = versions.push(value(30), &horizon(21, &[]));
     assert!(!versions.is_forgettable(&horizon(50, &[])));
 }
 
@@ -123,7 +123,7 @@ fn every_watermark_in_use_sees_what_a_full_history_shows() {
             pins.sort_unstable();
             let horizon = horizon(stable, &pins);
             all.push(value(version));
-            versions.push(value(version), &horizon);
+            let _ = versions.push(value(version), &horizon);
             weeded += all.len() - 1 - older(&versions).len();
             for watermark in pins.iter().copied().chain(stable..version + 11) {
                 let expected = all.iter().rev().find(|at| at.version < watermark);
@@ -139,19 +139,19 @@ fn every_watermark_in_use_sees_what_a_full_history_shows() {
 fn a_hot_key_under_a_pin_keeps_few_versions_and_weeds_rarely() {
     let mut versions = Versions::new();
     for version in 1..100_000 {
-        versions.push(value(version), &horizon(version, &[50]));
+        let _ = versions.push(value(version), &horizon(version, &[50]));
         assert!(older(&versions).len() <= WEEDED_ALWAYS);
     }
     let mut versions = Versions::new();
     for version in 1..100_000 {
-        versions.push(value(version), &horizon(50, &[]));
+        let _ = versions.push(value(version), &horizon(50, &[]));
     }
     assert_eq!(versions.below(50), value(49));
     assert!(
         versions.older.as_ref().unwrap().locations.len() >= 99_000,
         "none is stable"
     );
-    versions.push(value(100_000), &horizon(100_000, &[]));
+    let _ = versions.push(value(100_000), &horizon(100_000, &[]));
     versions.weed(&horizon(100_000, &[]));
     assert_eq!(older(&versions), [99_999]);
 }
