@@ -108,7 +108,7 @@ impl Options {
     /// changed then); `InvalidArgument` for options outside their limits or a directory of another
     /// format version; `Io`, `DiskFull`.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        self.open_on(Arc::new(RealDisk::new()), path)
+        self.open_on(Arc::new(RealDisk), path)
     }
 
     /// Opens the store in a directory of any disk.

@@ -68,7 +68,7 @@ impl Store {
     ///
     /// Never for want of a disk; only if a thread cannot be started.
     pub fn memory() -> Store {
-        let disk = Arc::new(MemoryDisk::new());
+        let disk = Arc::new(MemoryDisk::default());
         let options = Store::options().segment_bytes(MEMORY_SEGMENT_BYTES);
         options
             .open_on(disk, "memory")

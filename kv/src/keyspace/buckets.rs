@@ -145,12 +145,14 @@ impl Keyspace {
             .pinned
             .first()
             .map_or(horizon.stable, |&pin| pin.min(horizon.stable));
-        let unseen: Vec<_> = self
+        // Gone for the oldest reader, and so for all.
+        let is_gone = |bucket: &Arc<BucketState>| bucket.dropped().is_some_and(|at| at < oldest);
+        let gone: Vec<_> = self
             .dropping
             .lock()
-            .extract_if(.., |bucket| !bucket.is_visible(oldest))
+            .extract_if(.., |bucket| is_gone(bucket))
             .collect();
-        for bucket in unseen {
+        for bucket in gone {
             // No writer reaches a dropped bucket, so the nodes stand still without the sequencer.
             for node in bucket.order.drain() {
                 self.memtable.remove(&node);

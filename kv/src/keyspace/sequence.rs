@@ -33,7 +33,7 @@ use crate::batch::{EffectRef, Expect, OperationRef};
 use crate::bucket::state::BucketState;
 use crate::clock::BelievedClock;
 use crate::commit::{Commit, Receipt, Then};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::versions::{Horizon, Kind, Location, Versions};
 use crate::record::{Body, BucketId, Put, Record};
 use crate::version::{Durability, Version};
@@ -59,9 +59,20 @@ impl Keyspace {
         durability: Durability,
     ) -> Result<Commit> {
         let draft = Draft::encode(bucket.id, operations, &self.clock);
-        let outcome = self.sequence(bucket, &draft, conditions, durability);
+        let outcome = self
+            .check_size(&draft)
+            .and_then(|()| self.sequence(bucket, &draft, conditions, durability));
         draft.recycle();
         outcome
+    }
+
+    fn check_size(&self, draft: &Draft<'_>) -> Result<()> {
+        let (bytes, bytes_max) = (draft.buffer.byte_len(), self.log.batch_bytes_max());
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let message = format!("a batch of {bytes} bytes; a segment of the log takes {bytes_max}");
+        Err(Error::new(ErrorKind::BatchTooLarge, message))
     }
 
     fn sequence<'a>(

@@ -55,7 +55,7 @@ impl Bench {
 
     fn try_open(&self) -> Result<Store> {
         let disk = Arc::clone(&self.disk) as Arc<dyn Vfs>;
-        self.options.clone().open_on(disk, "store")
+        self.options.clone().open_on(disk, "/store")
     }
 }
 

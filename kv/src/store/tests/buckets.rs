@@ -187,6 +187,26 @@ fn a_scan_goes_on_through_the_removal_of_its_bucket_and_then_the_keys_are_freed(
 }
 
 #[test]
+fn a_dropped_bucket_stays_for_the_scan_that_sees_it_though_an_older_one_does_not() {
+    let store = Store::memory();
+    let other = store.bucket("other").unwrap();
+    let older = other.scan(Scan::default()).unwrap();
+    let bucket = store.bucket("b").unwrap();
+    bucket.put("k", "v").unwrap();
+    let entries = bucket.scan(Scan::default()).unwrap();
+    store.remove_bucket("b", true).unwrap();
+    drop(other.scan(Scan::default()));
+    assert_eq!(entries.filter(|entry| entry.is_ok()).count(), 1);
+    assert_eq!(
+        store.status().partitions[0].keys_in_memory,
+        1,
+        "the older scan is still there"
+    );
+    drop(older);
+    assert_eq!(store.status().partitions[0].keys_in_memory, 0);
+}
+
+#[test]
 fn threads_that_create_the_same_bucket_get_the_same_one() {
     for _ in 0..20 {
         let store = Store::memory();

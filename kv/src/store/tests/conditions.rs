@@ -172,6 +172,27 @@ fn a_faulty_batch_is_refused_whole() {
 }
 
 #[test]
+fn a_batch_that_no_segment_takes_is_refused_and_the_largest_that_one_takes_is_not() {
+    let bench = Bench::new(1);
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let fits = |bytes: u64| bucket.put("k", vec![0; usize::try_from(bytes).unwrap()]);
+    let (mut taken, mut refused) = (0, SEGMENT_BYTES);
+    while refused - taken > 1 {
+        let middle = taken.midpoint(refused);
+        match fits(middle) {
+            Ok(_) => taken = middle,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::BatchTooLarge);
+                refused = middle;
+            }
+        }
+    }
+    assert!(taken > SEGMENT_BYTES * 9 / 10);
+    assert_eq!(bucket.get("k").unwrap().unwrap().size, taken);
+}
+
+#[test]
 fn the_largest_batch_is_written_whole() {
     let store = Store::options().segment_bytes(32 << 20);
     let store = store
