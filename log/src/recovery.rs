@@ -168,7 +168,8 @@ fn drop_unused(
     let published = Superblock {
         closed: false,
         incarnation: Incarnation(block.incarnation.0 + 1),
-        marked: end,
+        // Without any other segment nothing was ever kept.
+        marked: if segments.is_empty() { START } else { end },
         resume: block.resume.max(newest.past()),
         ..block
     };
