@@ -211,6 +211,13 @@ fn law_1_at_every_call_of_a_small_workload() {
             let told = workload(&bench);
             stopped_at.insert(told.len());
             let bench = Bench::on(bench.disk.power_loss(survival));
+            // Whatever the crash left must also be killed, closed and opened again.
+            let killed = {
+                let _store = bench.open();
+                bench.disk.process_death()
+            };
+            let bench = Bench::on(killed);
+            bench.open().close().unwrap();
             let store = bench.open();
             let Ok(bucket) = store.open_bucket("b") else {
                 assert!(told.is_empty(), "call {call}, {survival:?}: {told:?}");
