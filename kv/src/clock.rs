@@ -90,6 +90,17 @@ impl BelievedClock {
     }
 }
 
+/// The log marks the time when it is idle or closed; it too must not believe a leap.
+impl Clock for BelievedClock {
+    fn now_ms(&self) -> u64 {
+        BelievedClock::now_ms(self)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.source.elapsed()
+    }
+}
+
 impl Belief {
     fn advance(&mut self, elapsed: Duration, wall_ms: u64) {
         if self.now_ms == 0 {

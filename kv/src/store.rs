@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cairn_log::Log;
 use cairn_log::vfs::{MemoryDisk, Vfs};
+use cairn_log::{Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
 use crate::bucket::name::BucketName;
@@ -76,13 +76,13 @@ impl Store {
     }
 
     pub(crate) fn open_with(options: Options, disk: Arc<dyn Vfs>, path: &Path) -> Result<Store> {
-        let clock = Arc::new(BelievedClock::new(Arc::clone(&options.clock)));
+        let clock = Arc::new(BelievedClock::new(options.clock));
         let log_options = cairn_log::Options {
             segment_bytes: options.segment_bytes,
             partitions: options.partitions,
             buffered_sync: options.buffered_sync,
             threads: options.threads,
-            clock: options.clock,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ..cairn_log::Options::default()
         };
         let log = Log::open(disk, path, log_options)?;

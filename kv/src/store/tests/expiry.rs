@@ -78,6 +78,23 @@ fn a_clock_set_back_brings_no_key_back_not_even_across_a_restart() {
 }
 
 #[test]
+fn a_leap_that_was_not_believed_is_not_recorded_by_the_close() {
+    let bench = Bench::new(1);
+    let store = bench.open();
+    store.bucket("b").unwrap().put("k", "v").unwrap();
+    bench.clock.pass(10);
+    bench.clock.set_wall(START_MS + 48 * 3_600_000);
+    store.close().unwrap();
+    drop(store);
+    bench.clock.set_wall(START_MS);
+    assert_eq!(
+        bench.open().status().now_ms,
+        START_MS + 10,
+        "the close recorded believed time"
+    );
+}
+
+#[test]
 fn a_clock_that_leaps_ahead_kills_no_key_for_a_minute_and_is_reported() {
     let bench = Bench::new(1);
     let store = bench.open();
