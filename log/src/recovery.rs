@@ -68,6 +68,8 @@ pub(crate) const COPY_NAME: SyncSite = SyncSite("recovery copy name");
 pub(crate) const PUBLISH: SyncSite = SyncSite("recovery published");
 /// The final name of the copy.
 pub(crate) const ADOPT: SyncSite = SyncSite("recovery copy adopted");
+/// The name of an unused segment that is gone.
+pub(crate) const UNUSED: SyncSite = SyncSite("recovery unused segment removed");
 
 /// What opening a partition found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,7 +168,8 @@ fn drop_unused(
     let published = Superblock {
         closed: false,
         incarnation: Incarnation(block.incarnation.0 + 1),
-        marked: end,
+        // Without any other segment nothing was ever kept.
+        marked: if segments.is_empty() { START } else { end },
         resume: block.resume.max(newest.past()),
         ..block
     };
@@ -175,6 +178,9 @@ fn drop_unused(
         .vfs
         .remove(&newest.path)
         .map_err(|error| Error::io("remove", &newest.path, error))?;
+    // A later mark puts the end of the log into the segment before: if the name came back after
+    // that, the newest segment would lie past the end.
+    sync_directory(place, UNUSED)?;
     let report = RecoveryReport {
         vouched: end,
         ..Default::default()

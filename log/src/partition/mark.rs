@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::Partition;
 use crate::error::Result;
+use crate::identity::Offset;
+use crate::recovery::START;
 use crate::vfs::SyncSite;
 
 /// The superblock says "open" before the first frame after a clean close.
@@ -56,7 +58,7 @@ impl Partition {
             return Ok(false);
         }
         let mut superblock = self.superblock.lock();
-        let durable = self.durable();
+        let durable = self.markable();
         if superblock.1.marked >= durable || superblock.1.closed {
             return Ok(false);
         }
@@ -97,7 +99,7 @@ impl Partition {
             return Ok(());
         }
         block.closed = true;
-        block.marked = self.durable();
+        block.marked = self.markable();
         block.time_ms = self.mark_time_ms();
         slots
             .write(&block.encode(), CLOSE)
@@ -108,6 +110,15 @@ impl Partition {
     pub(crate) fn stop(&self) {
         self.tail.lock().stopping = true;
         self.changed.notify_all();
+    }
+
+    /// The durable offset; without a segment there is nothing to vouch for, wherever appends will
+    /// resume, and a mark above the start would say that segments are missing.
+    fn markable(&self) -> Offset {
+        if self.segments.read().is_empty() {
+            return START;
+        }
+        self.durable()
     }
 
     fn mark_time_ms(&self) -> u64 {
