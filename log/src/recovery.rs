@@ -136,7 +136,10 @@ pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
     if closed {
         let segment = Arc::new(newest.segment(tail.end)?);
         segments.push(Arc::clone(&segment));
-        let active = (!tail.ended).then(|| (segment, Arc::clone(&newest.file)));
+        // A file from before the last recovery takes no more frames, whether or not its footer
+        // is there: offsets past its end may have been handed out already.
+        let appendable = !tail.ended && newest.header.incarnation == block.incarnation;
+        let active = appendable.then(|| (segment, Arc::clone(&newest.file)));
         let report = RecoveryReport {
             clean: true,
             vouched: tail.end,

@@ -3,7 +3,7 @@
 //! A [`History`] outlives crashes: it remembers every batch that ever got an offset, and which of
 //! them were acknowledged, and checks each reopened log against that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,6 +97,8 @@ pub struct Events {
 #[derive(Clone, Debug, Default)]
 pub struct History {
     batches: BTreeMap<Offset, Batch>,
+    /// Every offset that ever named a batch, lost ones included.
+    handed_out: BTreeSet<Offset>,
     serial: u64,
     opening: u64,
     /// What happened.
@@ -322,12 +324,12 @@ impl History {
                 records: payloads,
                 promise: Promise::Sequenced,
             };
-            let before = self.batches.insert(appended.offset, batch);
             assert!(
-                before.is_none(),
+                self.handed_out.insert(appended.offset),
                 "offset {} was handed out twice",
                 appended.offset
             );
+            self.batches.insert(appended.offset, batch);
             pending.push((appended.offset, durability, appended.commit));
         }
         for (offset, durability, commit) in pending {

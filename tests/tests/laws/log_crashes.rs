@@ -65,12 +65,14 @@ fn calls_of(steps: &[Step]) -> u64 {
 
 /// Opens what a crash left, writes on, and opens again: everything promised must be there.
 fn survive(disk: &SimulatedDisk, history: &mut History) {
-    let go_on = [
-        Step::Append(vec![(Local, 1, 50), (Buffered, 1, 60)]),
-        Step::Reopen,
-    ];
+    let append = Step::Append(vec![(Local, 1, 50), (Buffered, 1, 60)]);
+    let closed_first = [Step::Reopen, append.clone(), Step::Reopen];
     history
-        .run(disk, &go_on)
+        .clone()
+        .run(&disk.fork(), &closed_first)
+        .expect("a crashed log opens, closes, and takes writes");
+    history
+        .run(disk, &[append, Step::Reopen])
         .expect("a crashed log opens and takes writes");
     history.open_and_check(disk).expect("a closed log opens");
 }
