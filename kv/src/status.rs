@@ -38,6 +38,8 @@ pub struct PartitionStatus {
     pub segments: usize,
     /// Bytes of log in them.
     pub bytes: u64,
+    /// Bytes of files that are prepared for log to come.
+    pub prepared_bytes: u64,
     /// Keys of all its buckets that are held in memory, deleted ones included until they are
     /// forgotten.
     pub keys_in_memory: usize,

@@ -251,6 +251,18 @@ impl Store {
         Ok(worked)
     }
 
+    /// Returns once everything acknowledged so far survives a power loss, `Buffered` writes too.
+    ///
+    /// # Errors
+    ///
+    /// `Poisoned`, `OutcomeUnknown`.
+    pub fn sync(&self) -> Result<()> {
+        for keyspace in &self.0.keyspaces {
+            keyspace.log().barrier()?.wait()?;
+        }
+        Ok(())
+    }
+
     /// Makes everything durable and closes the store, so that the next open need not recover.
     /// Later writes are refused; reads go on as long as handles are held.
     ///
@@ -378,6 +390,7 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
         poisoned: log.is_poisoned(),
         segments: status.segments,
         bytes: status.bytes,
+        prepared_bytes: status.prepared_bytes,
         keys_in_memory: keyspace.keys_in_memory(),
         batches: status.batches,
         writes: status.writes,

@@ -164,6 +164,9 @@ pub struct PartitionStatus {
     pub segments: usize,
     /// Bytes of log in them.
     pub bytes: u64,
+    /// Bytes of files that are prepared for log to come: the spare, and the unused room of the
+    /// segment being written.
+    pub prepared_bytes: u64,
     /// Batches appended since the partition was opened.
     pub batches: u64,
     /// Write calls for them.
@@ -359,6 +362,12 @@ impl Partition {
 
     /// Where the partition stands.
     pub fn status(&self) -> PartitionStatus {
+        // Not waited for while one is being prepared: it holds nothing yet.
+        let spare = self.spare.try_lock();
+        let spare = spare.and_then(|spare| spare.as_ref().map(|spare| spare.file_bytes));
+        let spare = spare.unwrap_or(0);
+        let active = self.active.read().clone();
+        let room = active.map_or(0, |active| active.segment.limit().since(self.end()));
         let segments = self.segments.read();
         PartitionStatus {
             start: segments
@@ -371,6 +380,7 @@ impl Partition {
                 .iter()
                 .map(|segment| segment.published().since(segment.base()))
                 .sum(),
+            prepared_bytes: spare + room,
             batches: self.counters.batches.load(Ordering::Relaxed),
             writes: self.counters.writes.load(Ordering::Relaxed),
             syncs: self.counters.syncs.load(Ordering::Relaxed),
