@@ -132,39 +132,40 @@ impl Versions {
         }
         let before = std::mem::replace(&mut self.newest, location);
         // Before its first version a key was absent, and nothing needs to be kept to say so.
-        let first = before.version == 0;
-        if !first && (self.older.is_some() || horizon.needs(before.version, location.version)) {
-            self.keep(before, horizon);
+        if before.version == 0 {
+            return Some(before);
+        }
+        let needed = horizon.needs(before.version, location.version);
+        match &mut self.older {
+            Some(older) => {
+                // Weeding comes first, so that a version which takes another's place needs no
+                // memory.
+                if older.locations.len() <= WEEDED_ALWAYS || older.locations.len() >= older.weed_at
+                {
+                    older.weed(before.version, horizon);
+                }
+                if needed {
+                    older.locations.push(before);
+                } else if older.locations.is_empty() {
+                    self.older = None;
+                }
+            }
+            None if needed => {
+                let locations = SmallVec::from_buf([before]);
+                self.older = Some(Box::new(Older {
+                    locations,
+                    weed_at: WEEDED_ALWAYS,
+                }));
+            }
+            None => {}
         }
         Some(before)
-    }
-
-    fn keep(&mut self, before: Location, horizon: &Horizon) {
-        let older = self.older.get_or_insert_with(|| {
-            Box::new(Older {
-                locations: SmallVec::new(),
-                weed_at: WEEDED_ALWAYS,
-            })
-        });
-        older.locations.push(before);
-        if older.locations.len() <= WEEDED_ALWAYS || older.locations.len() >= older.weed_at {
-            self.weed(horizon);
-        }
     }
 
     /// Drops the versions that nobody will ask for.
     pub(crate) fn weed(&mut self, horizon: &Horizon) {
         let Some(older) = &mut self.older else { return };
-        let mut successor = self.newest.version;
-        // `retain` walks upwards, but whether a version is needed depends on its successor in the
-        // full list, not on which of the others are kept: mark first, then drop.
-        let mut needed: SmallVec<[bool; WEEDED_ALWAYS]> = SmallVec::new();
-        for location in older.locations.iter().rev() {
-            needed.push(horizon.needs(location.version, successor));
-            successor = location.version;
-        }
-        older.locations.retain(|_| needed.pop().unwrap_or(true));
-        older.weed_at = (2 * older.locations.len()).max(WEEDED_ALWAYS);
+        older.weed(self.newest.version, horizon);
         if older.locations.is_empty() {
             self.older = None;
         }
@@ -174,6 +175,25 @@ impl Versions {
     pub(crate) fn is_forgettable(&self, horizon: &Horizon) -> bool {
         let gone = self.newest.kind == Kind::Tombstone && self.newest.version < horizon.stable;
         gone && self.older.is_none()
+    }
+}
+
+impl Older {
+    /// Drops the versions that nobody will ask for, given the version that follows them.
+    fn weed(&mut self, successor: u64, horizon: &Horizon) {
+        // `retain` walks upwards, but whether a version is needed depends on its successor in the
+        // full list, not on which of the others are kept: mark first, then drop.
+        let mut successor = successor;
+        let mut needed: SmallVec<[bool; WEEDED_ALWAYS]> = SmallVec::new();
+        for location in self.locations.iter().rev() {
+            needed.push(horizon.needs(location.version, successor));
+            successor = location.version;
+        }
+        self.locations.retain(|_| needed.pop().unwrap_or(true));
+        if self.locations.len() <= 1 {
+            self.locations.shrink_to_fit();
+        }
+        self.weed_at = (2 * self.locations.len()).max(WEEDED_ALWAYS);
     }
 }
 

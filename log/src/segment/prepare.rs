@@ -14,7 +14,11 @@ use crate::vfs::{File, SyncSite, Vfs};
 /// The zeros of a prepared file, before it gets a header.
 pub(crate) const SPARE_ZEROS: SyncSite = SyncSite("spare zeros");
 
-const CHUNK_BYTES: usize = 1 << 20;
+/// Zeros are written in pieces of this size. The page cache keeps a file in folios as large as the
+/// writes that filled it, and ext4 walks every block of a folio at each write into it: measured on
+/// Linux 6.18, a small write cost 1 us more in segments filled by 1 MiB than in those filled by
+/// 64 KiB, and smaller pieces gained nothing.
+const CHUNK_BYTES: usize = 64 << 10;
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
 /// A file of synced zeros, not yet part of the log. A spare that is found at open is unlinked.

@@ -45,6 +45,26 @@ fn keys_come_in_byte_order_within_their_bounds_from_either_end() {
 }
 
 #[test]
+fn keys_that_share_a_beginning_or_are_one_anothers_are_sorted_whole() {
+    let mut random = Random(3);
+    for common in [0, 1, 8, 30] {
+        let order = Order::default();
+        let mut expected = vec![];
+        for _ in 0..500 {
+            let mut key = vec![b'p'; common];
+            key.extend((0..random.below(12)).map(|_| b"\0a\xff"[random.below(3)]));
+            if !key.is_empty() && !expected.contains(&key) {
+                order.note_new(node(&key));
+                expected.push(key);
+            }
+        }
+        order.settle();
+        expected.sort();
+        assert_eq!(keys(&order, ALL, false), expected);
+    }
+}
+
+#[test]
 fn bounds_that_hold_nothing_give_nothing() {
     let order = Order::default();
     order.note_new(node(b"b"));

@@ -17,6 +17,23 @@ fn a_horizon_names_the_pins_below_the_stable_offset() {
 }
 
 #[test]
+fn a_reader_announces_itself_before_it_looks() {
+    let pins = Pins::new();
+    let pin = pins.pin(|| {
+        assert_eq!(pins.oldest.load(Ordering::SeqCst), 0);
+        assert!(
+            pins.held.try_lock().is_none(),
+            "a writer that sees it waits for the pin"
+        );
+        7
+    });
+    assert_eq!(
+        (pin.watermark(), pins.oldest.load(Ordering::SeqCst)),
+        (7, 7)
+    );
+}
+
+#[test]
 fn no_writer_drops_what_a_reader_is_about_to_pin() {
     use std::sync::atomic::AtomicBool;
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::bucket::name::BucketName;
+use crate::keyspace::buckets::Dropping;
 
 #[test]
 fn a_bucket_is_created_once_and_found_again_also_by_the_next_open() {
@@ -184,6 +186,22 @@ fn a_scan_goes_on_through_the_removal_of_its_bucket_and_then_the_keys_are_freed(
     assert_eq!(entries.by_ref().filter(|entry| entry.is_ok()).count(), 199);
     drop(entries);
     assert_eq!(store.status().partitions[0].keys_in_memory, 0);
+}
+
+#[test]
+fn a_bucket_written_to_since_it_was_found_empty_is_not_dropped() {
+    let store = Store::memory();
+    let bucket = store.bucket("b").unwrap();
+    let name = BucketName::new("b").unwrap();
+    let state = store.0.existing(&name).unwrap();
+    let keyspace = store.0.keyspace(&state);
+    let written = keyspace.check_empty(&state).unwrap();
+    bucket.put("k", "v").unwrap();
+    assert!(matches!(
+        keyspace.try_drop(&state, Some(written)).unwrap(),
+        Dropping::Written
+    ));
+    assert_eq!(value(&bucket, "k").unwrap(), "v");
 }
 
 #[test]

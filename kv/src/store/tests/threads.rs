@@ -57,6 +57,30 @@ fn counters_raised_by_compare_and_set_lose_no_update() {
     }
 }
 
+#[test]
+fn law_2_a_batch_the_log_shows_is_not_read_before_it_is_entered_whole() {
+    let store = Store::memory();
+    let bucket = store.bucket("b").unwrap();
+    bucket.put("k", "v").unwrap();
+    let keyspace = &store.0.keyspaces[0];
+    let before = keyspace.watermark();
+    // As if the thread that sequenced this batch were stopped right after it had its place.
+    let log = keyspace.log();
+    let mut batch = cairn_log::BatchBuffer::new();
+    batch.record(|bytes| bytes.extend_from_slice(b"not entered yet"));
+    let local = cairn_log::Durability::Local;
+    log.try_append(&batch, START_MS, local)
+        .unwrap()
+        .unwrap()
+        .commit
+        .wait()
+        .unwrap();
+    assert!(log.visible().get() > before);
+    assert_eq!(keyspace.watermark(), before);
+    let (pin, version) = keyspace.pin();
+    assert_eq!((pin.watermark(), version), (before, bucket.version()));
+}
+
 /// Each batch writes its number to all keys of a group, or deletes all of them.
 #[test]
 fn law_2_readers_never_see_part_of_a_batch() {
