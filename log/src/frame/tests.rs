@@ -26,7 +26,8 @@ fn sealed_batch(payloads: &[&[u8]]) -> Vec<u8> {
 /// The payloads of a batch if all of it verifies.
 fn decode(bytes: &[u8], offset: Offset, seed: Seed) -> Option<Vec<Vec<u8>>> {
     let header = BatchHeader::decode(bytes, offset, seed)?;
-    let body = bytes.get(BATCH_HEADER_BYTES..header.batch_bytes() as usize)?;
+    let body_end = usize::try_from(header.batch_bytes()).ok()?;
+    let body = bytes.get(BATCH_HEADER_BYTES..body_end)?;
     Records::new(body, offset.plus(BATCH_HEADER_BYTES as u64), seed)
         .map(|record| record.ok().map(|(_, payload)| payload.to_vec()))
         .collect()
