@@ -249,12 +249,14 @@ fn check(options: &Options) -> Result<()> {
 fn create_directory(vfs: &dyn Vfs, directory: &Path) -> Result<()> {
     vfs.create_directory(directory)
         .map_err(|error| Error::io("create", directory, error))?;
-    match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => vfs
-            .sync_directory(parent, CREATE_NAMES)
-            .map_err(|error| Error::io("sync", parent, error)),
-        _ => Ok(()),
-    }
+    let parent = match directory.parent() {
+        // A name alone stands in the current directory.
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    vfs.sync_directory(parent, CREATE_NAMES)
+        .map_err(|error| Error::io("sync", parent, error))
 }
 
 fn partition_directory(directory: &Path, partition: PartitionId) -> PathBuf {

@@ -248,6 +248,16 @@ fn law_1_at_every_call_of_a_small_workload() {
 }
 
 #[test]
+fn law_1_in_a_directory_named_without_its_parent() {
+    let bench = Bench::new(0);
+    let open = |disk: Arc<SimulatedDisk>| bench.options.clone().open_on(disk, "store").unwrap();
+    let store = open(Arc::clone(&bench.disk));
+    store.bucket("b").unwrap().put("k", "v").unwrap();
+    let store = open(Arc::new(bench.disk.power_loss(Survival::Nothing)));
+    assert_eq!(value(&store.open_bucket("b").unwrap(), "k").unwrap(), "v");
+}
+
+#[test]
 fn law_4_no_acknowledgement_follows_a_failed_sync() {
     let calm = Bench::new(0);
     let store = calm.open();
