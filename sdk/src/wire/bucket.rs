@@ -25,7 +25,7 @@ pub struct BucketInfo {
     /// The name.
     pub name: String,
     /// The partition of the log that holds it.
-    pub partition: u32,
+    pub partition: u16,
     /// Live keys.
     pub keys: u64,
     /// Bytes of live keys and values.

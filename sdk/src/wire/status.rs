@@ -24,7 +24,7 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionStatus {
     /// The number of the partition, from 0.
-    pub partition: u32,
+    pub partition: u16,
     /// The first offset still kept.
     pub start: u64,
     /// The end of what is written.
@@ -37,4 +37,16 @@ pub struct PartitionStatus {
     pub bytes: u64,
     /// Whether a failed write or sync has closed the partition to writes.
     pub poisoned: bool,
+    /// Keys held in memory, deleted ones included until they are forgotten.
+    #[serde(default)]
+    pub keys_in_memory: u64,
+    /// Batches appended since the store was opened.
+    #[serde(default)]
+    pub batches: u64,
+    /// Write calls for them.
+    #[serde(default)]
+    pub writes: u64,
+    /// Syncs for them.
+    #[serde(default)]
+    pub syncs: u64,
 }
