@@ -132,6 +132,15 @@ impl Entries {
         }
     }
 
+    /// Begins another scan of what this one shows: at the same version, with deadlines judged by
+    /// the same time, however far this one has come.
+    pub fn again(&self, scan: &Scan) -> Entries {
+        let pin = self.pin.as_ref().expect("held until the scan is dropped");
+        let mut again = Entries::at(&self.keyspace, &self.bucket, scan, pin, self.version);
+        again.now_ms = self.now_ms;
+        again
+    }
+
     /// The version of the bucket's partition that the scan shows: that of the newest batch readers
     /// saw when it began.
     pub fn version(&self) -> Version {

@@ -168,3 +168,18 @@ fn a_scans_version_is_a_batchs_and_covers_what_it_shows() {
     assert_eq!(scan.count(), 1);
     assert_eq!(bucket.scan(Scan::default()).unwrap().version(), second);
 }
+
+#[test]
+fn a_scan_begun_again_shows_what_the_first_one_shows() {
+    let store = Store::memory();
+    let bucket = filled(&store);
+    let mut first = bucket.scan(Scan::default()).unwrap();
+    first.next().unwrap().unwrap();
+    bucket.delete("a").unwrap();
+    bucket.put("a/4", "new").unwrap();
+    let again = first.again(&Scan::prefix("a"));
+    assert_eq!(again.version(), first.version());
+    drop(first);
+    let seen: Vec<_> = again.map(|found| found.unwrap().0).collect();
+    assert_eq!(seen, ["a", "a/1", "a/2", "a/3", "a0"]);
+}
