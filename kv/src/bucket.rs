@@ -19,6 +19,7 @@ use crate::limits::MULTI_GET_KEYS_MAX;
 use crate::scan::{Entries, Scan};
 use crate::store::Open;
 use crate::version::{Durability, Version};
+use crate::view::View;
 use options::BucketOptions;
 use state::{BucketState, Counts};
 
@@ -235,6 +236,15 @@ impl Bucket {
         self.keyspace.check_bucket(&self.state, watermark)?;
         let get = |key: &K| self.keyspace.get_at(&self.state, key.as_ref(), watermark);
         keys.iter().map(get).collect()
+    }
+
+    /// The bucket as it is now, for several reads of the same moment.
+    ///
+    /// # Errors
+    ///
+    /// `BucketNotFound`.
+    pub fn view(&self) -> Result<View> {
+        View::begin(&self.keyspace, &self.state)
     }
 
     /// Begins a scan of the bucket as it is now.

@@ -46,6 +46,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod version;
+mod view;
 
 pub use attributes::Attributes;
 pub use batch::{Batch, Expect, PutOptions};
@@ -63,3 +64,4 @@ pub use scan::{Entries, Scan};
 pub use status::{PartitionStatus, Status};
 pub use store::Store;
 pub use version::{Durability, Version};
+pub use view::View;

@@ -6,7 +6,7 @@
 
 use super::{Durability, Engine, Outcome, ReadMode, Reader, Tuning};
 use crate::data::Pairs;
-use cairn_kv::{Batch, Bucket, Scan, Store};
+use cairn_kv::{Batch, Bucket, Scan, Store, View};
 use std::path::Path;
 
 struct Cairn {
@@ -66,10 +66,13 @@ impl Engine for Cairn {
 
     fn read(
         &self,
-        _mode: ReadMode,
+        mode: ReadMode,
         body: &mut dyn FnMut(&dyn Reader) -> Outcome<()>,
     ) -> Outcome<()> {
-        body(self)
+        match mode {
+            ReadMode::Held => body(&self.bucket.view()?),
+            ReadMode::PerGet => body(self),
+        }
     }
 
     fn flush(&self) -> Outcome<()> {
@@ -103,7 +106,25 @@ impl Engine for Cairn {
     }
 }
 
-/// The newest state and a held one cost the same: a read takes no transaction.
+impl Reader for View {
+    fn get(&self, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        let entry = View::get(self, key)?;
+        if let Some(entry) = &entry {
+            visit(&entry.value);
+        }
+        Ok(entry.is_some())
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
+        for row in View::scan(self, &Scan::default()) {
+            let (key, entry) = row?;
+            visit(&key, &entry.value);
+        }
+        Ok(())
+    }
+}
+
+/// Each read sees what is newest when it begins.
 impl Reader for Cairn {
     fn get(&self, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
         let entry = self.bucket.get(key)?;
