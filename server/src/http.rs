@@ -11,6 +11,7 @@ mod gate;
 mod key;
 mod kv;
 mod list;
+mod openapi;
 mod query;
 mod range;
 mod status;
@@ -75,6 +76,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/healthz", any(status::healthz))
         .route("/readyz", any(status::readyz))
         .route("/metrics", any(status::metrics))
+        .route("/openapi.json", any(openapi::document))
         .route("/v1/status", any(status::status))
         .route("/v1/buckets", any(bucket::list))
         .route("/v1/buckets/{bucket}", any(bucket::one))

@@ -20,11 +20,14 @@ use super::{BATCH_OPS_MAX, Base64};
 /// The body of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchRequest {
     /// What must hold for the batch to happen.
     #[serde(rename = "if", default, skip_serializing_if = "Ops::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Condition>))]
     pub conditions: Ops<Condition>,
     /// What happens, in order.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Op>))]
     pub ops: Ops<Op>,
 }
 
@@ -108,6 +111,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ops<T> {
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Op {
     /// Writes a key.
     Put(PutOp),
@@ -128,18 +132,21 @@ impl Op {
 /// The operation `put`: exactly one of the two forms of key, and of value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PutOp {
     /// The key as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The key as bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub key_b64: Option<Base64>,
     /// The value as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// The value as bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub value_b64: Option<Base64>,
     /// After how many milliseconds the key expires; left out, it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,24 +163,28 @@ impl PutOp {
 /// The operation `delete`: exactly one of the two forms of key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeleteOp {
     /// The key as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The key as bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub key_b64: Option<Base64>,
 }
 
 /// A condition of a batch: exactly one of the two forms of key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Condition {
     /// The key as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The key as bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub key_b64: Option<Base64>,
     /// The version that the key must have; 0 when it must be absent.
     pub version: u64,

@@ -7,6 +7,7 @@ use super::Durability;
 /// What a bucket is created with. A member left out keeps the store's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BucketOptions {
     /// How long superseded versions are kept, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,6 +22,7 @@ pub struct BucketOptions {
 
 /// What a bucket reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BucketInfo {
     /// The name.
     pub name: String,
@@ -45,6 +47,7 @@ pub struct BucketInfo {
 
 /// The reply to `GET /v1/buckets`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BucketList {
     /// Every bucket that the caller may read, by name.
     pub buckets: Vec<BucketInfo>,

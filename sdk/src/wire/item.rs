@@ -7,6 +7,7 @@ use super::Base64;
 
 /// The reply to a put or a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Written {
     /// The version that the write made.
     pub version: u64,
@@ -14,6 +15,7 @@ pub struct Written {
 
 /// The reply to a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Deleted {
     /// The version that the delete made; where there was nothing to delete, the bucket's current
     /// version.
@@ -24,11 +26,13 @@ pub struct Deleted {
 
 /// One key of a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Item {
     /// The key, where it is valid UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The key.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub key_b64: Base64,
     /// The version that wrote the value.
     pub version: u64,
@@ -37,6 +41,7 @@ pub struct Item {
     /// The value, unless the scan asked for keys only or the value is above
     /// [`INLINE_VALUE_BYTES_MAX`](super::INLINE_VALUE_BYTES_MAX).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub value_b64: Option<Base64>,
 }
 
@@ -55,6 +60,7 @@ impl Item {
 
 /// One page of a scan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Page {
     /// The keys of this page, in the order of the scan.
     pub items: Vec<Item>,

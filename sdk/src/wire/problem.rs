@@ -6,6 +6,7 @@ use super::{Base64, Code};
 
 /// An error as it stands in `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// A URI that names the kind of problem.
     #[serde(rename = "type", default)]
@@ -20,6 +21,7 @@ pub struct Problem {
     #[serde(default)]
     pub detail: String,
     /// The stable name of the kind of problem.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub code: Code,
     /// Whether the same request may succeed later; nothing was done by this one.
     #[serde(default)]
@@ -32,5 +34,6 @@ pub struct Problem {
     pub key: Option<String>,
     /// Of a `version_mismatch` in a batch: the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub key_b64: Option<Base64>,
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The reply to `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// The version of the program.
     pub version: String,
@@ -22,6 +23,7 @@ pub struct Status {
 
 /// One partition of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PartitionStatus {
     /// The number of the partition, from 0.
     pub partition: u16,

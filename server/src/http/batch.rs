@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, Response};
-use cairn_sdk::wire::{BATCH_OPS_MAX, BatchRequest, Condition, Op, Written};
+use cairn_sdk::wire::{self, BATCH_OPS_MAX, BatchRequest, Condition, Op, Written};
 use cairn_sdk::{Change, Code, Expect, Write};
 
 use super::body::Reading;
@@ -24,6 +24,20 @@ const BATCH_BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 const IN_PLACE_BYTES_MAX: usize = 64 * 1024;
 
 /// `/v1/batch/{bucket}`.
+#[utoipa::path(
+    post, path = "/v1/batch/{bucket}", operation_id = "batch", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("Cairn-Durability" = Option<wire::Durability>, Header, description = "What the reply vouches for"),
+    ),
+    request_body = BatchRequest,
+    responses(
+        (status = 200, description = "All of it happened", body = Written),
+        (status = 412, description = "`version_mismatch` with the failing key; none of it happened",
+         body = wire::Problem),
+        (status = 413, description = "`batch_too_large`", body = wire::Problem),
+    ),
+)]
 pub(super) async fn write(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>> {
     let bucket = bucket_of(request.uri().path(), "/v1/batch/")?;
     if *request.method() != Method::POST {

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, Response, StatusCode};
 use cairn_sdk::Code;
-use cairn_sdk::wire::{BucketList, BucketOptions};
+use cairn_sdk::wire::{self, BucketInfo, BucketList, BucketOptions};
 
 use super::body::Reading;
 use super::key::{bucket_of, readable, writable};
@@ -19,6 +19,10 @@ use crate::problem::{Problem, Result};
 const OPTIONS_BYTES_MAX: usize = 64 * 1024;
 
 /// `/v1/buckets`: those that the caller sees.
+#[utoipa::path(
+    method(get, head), path = "/v1/buckets", operation_id = "list_buckets", tag = "buckets",
+    responses((status = 200, description = "Those that the caller sees", body = BucketList)),
+)]
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed(
@@ -34,6 +38,14 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Resul
 }
 
 /// `/v1/buckets/{bucket}`.
+#[utoipa::path(
+    method(get, head), path = "/v1/buckets/{bucket}", operation_id = "get_bucket", tag = "buckets",
+    params(("bucket" = String, Path, description = "The bucket")),
+    responses(
+        (status = 200, description = "What it reports", body = BucketInfo),
+        (status = 404, description = "`bucket_not_found`", body = wire::Problem),
+    ),
+)]
 pub(super) async fn one(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>> {
     let bucket = bucket_of(request.uri().path(), "/v1/buckets/")?;
     let query = Query::parse(request.uri().query())?;
@@ -53,6 +65,16 @@ pub(super) async fn one(State(app): State<Arc<App>>, request: Request) -> Result
     }
 }
 
+#[utoipa::path(
+    put, path = "/v1/buckets/{bucket}", operation_id = "create_bucket", tag = "buckets",
+    params(("bucket" = String, Path, description = "The bucket")),
+    request_body(content = Option<BucketOptions>),
+    responses(
+        (status = 201, description = "Created", body = BucketInfo),
+        (status = 200, description = "There with the same options", body = BucketInfo),
+        (status = 409, description = "`bucket_exists` with other options", body = wire::Problem),
+    ),
+)]
 async fn create(
     app: Arc<App>,
     bucket: String,
@@ -83,6 +105,17 @@ async fn create(
     json(status, &app.store.bucket_info(&bucket).await?)
 }
 
+#[utoipa::path(
+    delete, path = "/v1/buckets/{bucket}", operation_id = "delete_bucket", tag = "buckets",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("force" = Option<bool>, Query, description = "Also if it holds keys"),
+    ),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 409, description = "`bucket_not_empty`", body = wire::Problem),
+    ),
+)]
 async fn remove(
     app: Arc<App>,
     bucket: String,

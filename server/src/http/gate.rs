@@ -69,7 +69,7 @@ impl Gate {
 
     async fn pass(&self, mut request: Request<Body>, about: About) -> Response<Body> {
         if about.operations {
-            // These answer however busy the server is, and two of them to anyone.
+            // These answer however busy the server is, and some of them to anyone.
             if about.open {
                 return self.route(request).await;
             }
@@ -172,6 +172,7 @@ impl About {
             "/healthz" => "healthz",
             "/readyz" => "readyz",
             "/metrics" => "metrics",
+            "/openapi.json" => "openapi",
             "/v1/status" => "status",
             "/" => "page",
             _ => match path
@@ -192,7 +193,7 @@ impl About {
             Method::DELETE => "DELETE",
             _ => "OTHER",
         };
-        let open = matches!(resource, "healthz" | "readyz");
+        let open = matches!(resource, "healthz" | "readyz" | "openapi");
         let operations = open || matches!(resource, "metrics" | "status");
         Self {
             resource,

@@ -9,7 +9,7 @@ use axum::http::header::{
     CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, Response, StatusCode};
-use cairn_sdk::wire::{DURABILITY_HEADER, Deleted, VALUE_BYTES_MAX, Written};
+use cairn_sdk::wire::{self, DURABILITY_HEADER, Deleted, VALUE_BYTES_MAX, Written};
 use cairn_sdk::{Change, Code, Durability, Entry, Receipt, Write};
 
 use super::body::Reading;
@@ -35,6 +35,20 @@ pub(super) async fn by_path(
 }
 
 /// `/v1/key/{bucket}?key_b64=`.
+#[utoipa::path(
+    method(get, head, put, delete), path = "/v1/key/{bucket}", operation_id = "key_by_parameter",
+    tag = "keys",
+    description = "The same as `/v1/kv/{bucket}/{key}`, for keys that a URL library would change",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key_b64" = String, Query, description = "The key in base64url without padding"),
+        ("ttl_ms" = Option<u64>, Query, description = "Of a put: after how long the key expires"),
+    ),
+    responses(
+        (status = 200, description = "As of `/v1/kv/{bucket}/{key}`"),
+        (status = 404, description = "`key_not_found`, `bucket_not_found`", body = wire::Problem),
+    ),
+)]
 pub(super) async fn by_query(
     State(app): State<Arc<App>>,
     request: Request,
@@ -61,6 +75,27 @@ async fn answer(
     }
 }
 
+#[utoipa::path(
+    method(get, head), path = "/v1/kv/{bucket}/{key}", operation_id = "get_key", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key" = String, Path, description = "The key, percent-encoded; it may hold slashes"),
+        ("If-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("If-None-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("Range" = Option<String>, Header, description = "One range of bytes"),
+        ("If-Range" = Option<String>, Header, description = "The range counts for this version"),
+    ),
+    responses(
+        (status = 200, description = "The value, its version as ETag",
+         body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, description = "The range",
+         body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 304, description = "The client has this version"),
+        (status = 404, description = "`key_not_found`, `bucket_not_found`", body = wire::Problem),
+        (status = 412, description = "`version_mismatch`", body = wire::Problem),
+        (status = 416, description = "`range_not_satisfiable`", body = wire::Problem),
+    ),
+)]
 async fn read(
     app: Arc<App>,
     target: KeyTarget,
@@ -139,6 +174,26 @@ fn slice(value: &Bytes, first: u64, last: u64) -> Bytes {
     value.slice(at(first)..at(last + 1))
 }
 
+#[utoipa::path(
+    put, path = "/v1/kv/{bucket}/{key}", operation_id = "put_key", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key" = String, Path, description = "The key, percent-encoded; it may hold slashes"),
+        ("ttl_ms" = Option<u64>, Query, description = "After how long the key expires"),
+        ("Content-Type" = Option<String>, Header, description = "Kept with the value"),
+        ("If-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("If-None-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("Cairn-Durability" = Option<wire::Durability>, Header, description = "What the reply vouches for"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "Written", body = Written),
+        (status = 400, description = "`invalid_argument`, `key_too_large`", body = wire::Problem),
+        (status = 412, description = "`version_mismatch` with the current version", body = wire::Problem),
+        (status = 413, description = "`value_too_large`", body = wire::Problem),
+        (status = 507, description = "`disk_full`", body = wire::Problem),
+    ),
+)]
 async fn put(
     app: Arc<App>,
     target: KeyTarget,
@@ -177,6 +232,20 @@ async fn put(
     )
 }
 
+#[utoipa::path(
+    delete, path = "/v1/kv/{bucket}/{key}", operation_id = "delete_key", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key" = String, Path, description = "The key, percent-encoded; it may hold slashes"),
+        ("If-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("If-None-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("Cairn-Durability" = Option<wire::Durability>, Header, description = "What the reply vouches for"),
+    ),
+    responses(
+        (status = 200, description = "Deleted, or absent before", body = Deleted),
+        (status = 412, description = "`version_mismatch` with the current version", body = wire::Problem),
+    ),
+)]
 async fn delete(
     app: Arc<App>,
     target: KeyTarget,

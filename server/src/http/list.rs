@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{Method, Response, StatusCode};
-use cairn_sdk::wire::PAGE_ITEMS_MAX;
+use cairn_sdk::wire::{self, PAGE_ITEMS_MAX};
 use cairn_sdk::{Code, Page, ScanRequest};
 
 use super::key::{bucket_of, readable};
@@ -18,6 +18,24 @@ use crate::problem::{Problem, Result};
 const IN_PLACE_BYTES_MAX: usize = 64 * 1024;
 
 /// `/v1/kv/{bucket}`.
+#[utoipa::path(
+    method(get, head), path = "/v1/kv/{bucket}", operation_id = "list_keys", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("prefix" = Option<String>, Query, description = "Only keys that begin with this"),
+        ("start" = Option<String>, Query, description = "Only keys at or above this"),
+        ("end" = Option<String>, Query, description = "Only keys below this"),
+        ("limit" = Option<u64>, Query, description = "1 to 10,000; more is lowered; 1,000 by default"),
+        ("reverse" = Option<bool>, Query, description = "From the last key to the first"),
+        ("keys_only" = Option<bool>, Query, description = "Without values"),
+        ("cursor" = Option<String>, Query, description = "Where the page before ended"),
+    ),
+    responses(
+        (status = 200, description = "A page, all of one snapshot with the others", body = Page),
+        (status = 404, description = "`bucket_not_found`", body = wire::Problem),
+        (status = 410, description = "`compacted`: the cursor is no longer covered", body = wire::Problem),
+    ),
+)]
 pub(super) async fn page(app: Arc<App>, request: Request) -> Result<Response<Body>> {
     let bucket = bucket_of(request.uri().path(), "/v1/kv/")?;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {

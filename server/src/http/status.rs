@@ -7,12 +7,19 @@ use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue};
 use axum::http::{Method, Response, StatusCode};
 use cairn_sdk::Code;
+use cairn_sdk::wire::{self, Status};
 
 use super::query::Query;
 use super::{App, json, whole};
 use crate::problem::{Problem, Result};
 
 /// `/healthz`: the process answers.
+#[utoipa::path(
+    method(get, head), path = "/healthz", operation_id = "healthz", tag = "operations",
+    responses(
+        (status = 200, description = "Alive"),
+    ),
+)]
 pub(super) async fn healthz(request: Request) -> Result<Response<Body>> {
     only_reads(&request)?;
     Ok(whole(
@@ -23,6 +30,13 @@ pub(super) async fn healthz(request: Request) -> Result<Response<Body>> {
 }
 
 /// `/readyz`: recovered and writable.
+#[utoipa::path(
+    method(get, head), path = "/readyz", operation_id = "readyz", tag = "operations",
+    responses(
+        (status = 200, description = "Recovered and writable"),
+        (status = 503, description = "`poisoned`", body = wire::Problem),
+    ),
+)]
 pub(super) async fn readyz(
     State(app): State<Arc<App>>,
     request: Request,
@@ -43,6 +57,12 @@ pub(super) async fn readyz(
 }
 
 /// `/metrics`: the text format of Prometheus.
+#[utoipa::path(
+    method(get, head), path = "/metrics", operation_id = "metrics", tag = "operations",
+    responses(
+        (status = 200, description = "Text format of Prometheus"),
+    ),
+)]
 pub(super) async fn metrics(
     State(app): State<Arc<App>>,
     request: Request,
@@ -68,6 +88,12 @@ pub(super) async fn metrics(
 }
 
 /// `/v1/status`.
+#[utoipa::path(
+    method(get, head), path = "/v1/status", operation_id = "status", tag = "operations",
+    responses(
+        (status = 200, description = "How the store does", body = Status),
+    ),
+)]
 pub(super) async fn status(
     State(app): State<Arc<App>>,
     request: Request,
@@ -77,6 +103,12 @@ pub(super) async fn status(
 }
 
 /// `/`: a page for people.
+#[utoipa::path(
+    method(get, head), path = "/", operation_id = "page", tag = "operations",
+    responses(
+        (status = 200, description = "A page for people"),
+    ),
+)]
 pub(super) async fn page(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>> {
     only_reads(&request)?;
     let status = app.store.status().await?;
@@ -111,7 +143,7 @@ pub(super) async fn page(State(app): State<Arc<App>>, request: Request) -> Resul
     Ok(response)
 }
 
-fn only_reads(request: &Request) -> Result<()> {
+pub(super) fn only_reads(request: &Request) -> Result<()> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed(
             request.method().as_str(),

@@ -4,6 +4,7 @@ mod buckets;
 mod gate;
 mod keys;
 mod lists;
+mod openapi;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Request, Response};
