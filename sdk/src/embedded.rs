@@ -122,7 +122,7 @@ impl Embedded {
     }
 
     /// One page of a scan. All pages of it read what the first one saw: a page that has a next one
-    /// leases its snapshot ([`Leases`]).
+    /// leases its snapshot for a minute after its last use.
     ///
     /// # Errors
     /// `bucket_not_found`, `invalid_argument` for a cursor that is none of this scan's,
