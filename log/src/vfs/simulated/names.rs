@@ -160,17 +160,13 @@ impl Names {
     }
 
     fn take_pending(&mut self, directory: &Path) -> Vec<Change> {
-        let mut links = BTreeSet::new();
         let mut paths = BTreeSet::new();
         let mut taken = Vec::new();
         let mut left = Vec::new();
         for change in std::mem::take(&mut self.pending).into_iter().rev() {
             let its_paths = || change.from.iter().chain(&change.to);
-            if change.directory() == Some(directory)
-                || links.contains(&change.link.id)
-                || its_paths().any(|path| paths.contains(path))
+            if change.directory() == Some(directory) || its_paths().any(|path| paths.contains(path))
             {
-                links.insert(change.link.id);
                 paths.extend(its_paths().cloned());
                 taken.push(change);
             } else {

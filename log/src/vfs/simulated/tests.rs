@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
+use super::content::PAGE_BYTES;
 use super::*;
 use crate::vfs::conformance::{Test, conformance_tests};
 
@@ -305,6 +307,57 @@ fn a_rename_between_directories_needs_a_sync_of_the_new_one() {
 }
 
 #[test]
+fn a_directory_sync_takes_along_what_its_changes_build_on() {
+    let (disk, _file) = disk_with_file(1, 1);
+    disk.create_directory(Path::new("/new")).unwrap();
+    disk.sync_directory(Path::new("/"), SITE).unwrap();
+    let moved_on = disk.fork();
+    for disk in [&disk, &moved_on] {
+        disk.rename(Path::new("/db/file"), Path::new("/new/file"))
+            .unwrap();
+    }
+
+    disk.create(Path::new("/db/file")).unwrap();
+    disk.sync_directory(Path::new("/db"), SITE).unwrap();
+    let found = disk.power_loss(Survival::Nothing);
+    assert_eq!(
+        found.read("/new/file"),
+        [1; SECTOR_BYTES],
+        "its old name was taken"
+    );
+
+    moved_on
+        .rename(Path::new("/new/file"), Path::new("/db/third"))
+        .unwrap();
+    moved_on.sync_directory(Path::new("/db"), SITE).unwrap();
+    let found = moved_on.power_loss(Survival::Everything);
+    assert_eq!(
+        found.paths(),
+        [Path::new("db/third")],
+        "it does not go back"
+    );
+}
+
+#[test]
+fn space_that_was_not_synced_can_be_lost() {
+    let (disk, file) = disk_with_file(1, 1);
+    file.set_length(3 * PAGE_BYTES as u64).unwrap();
+    file.sync_data(SITE).unwrap();
+    file.write_at(&[0; 2 * PAGE_BYTES], PAGE_BYTES as u64)
+        .unwrap();
+    let used = |disk: SimulatedDisk| {
+        let free = disk.free_bytes(Path::new("/")).unwrap();
+        (CAPACITY_BYTES_DEFAULT - free) / PAGE_BYTES as u64
+    };
+    assert_eq!(
+        found(&disk).map(used).collect::<BTreeSet<_>>(),
+        BTreeSet::from([1, 2, 3])
+    );
+    file.sync_data(SITE).unwrap();
+    assert_eq!(used(disk.power_loss(Survival::Nothing)), 3);
+}
+
+#[test]
 fn a_failed_sync_is_not_repaired_by_the_next_one() {
     let mut states = BTreeSet::new();
     for seed in 0..SEEDS {
@@ -324,10 +377,11 @@ fn a_failed_sync_is_not_repaired_by_the_next_one() {
         states.insert((found[0], found[SECTOR_BYTES]));
         file.write_at(&[2; 1], 0).unwrap();
         file.sync_data(SITE).unwrap();
+        let again = disk.power_loss(Survival::Nothing).read("/db/file");
+        assert_eq!(again[0], 2, "written again");
         assert_eq!(
-            disk.power_loss(Survival::Nothing).read("/db/file")[0],
-            2,
-            "written again"
+            again[SECTOR_BYTES], found[SECTOR_BYTES],
+            "its neighbour was not"
         );
     }
     assert_eq!(states, BTreeSet::from([(1, 1), (1, 2), (2, 1), (2, 2)]));
