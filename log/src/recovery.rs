@@ -41,33 +41,29 @@
 //! from filling the disk, and a name whose directory sync failed from being trusted: no frame is
 //! written before that sync, so such a file is always an empty one.
 
+mod copy;
+mod found;
 mod scan;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::identity::{Incarnation, LogId, Offset, PartitionId, SegmentNumber};
-use crate::segment::sectors::{Footer, Header, Sector, SectorFault};
-use crate::segment::{Listing, PAGE_BYTES, Segment, copy_name, file_name};
+use crate::identity::{Incarnation, LogId, Offset, PartitionId};
+use crate::segment::Segment;
 use crate::slots::Slots;
 use crate::superblock::{self, Cut, Superblock};
-use crate::vfs::{File, SECTOR_BYTES, SyncSite, Vfs};
+use crate::vfs::{File, SyncSite, Vfs};
 
-pub(crate) use scan::scan;
+use copy::{adopt, copy_tail, tidy};
+use found::{FoundFile, Tail, chain, read_files};
 
 /// The first batch of a partition stands here: above 0, so that 0 can mean "no version", and
 /// where it also stands in the first segment file.
 pub(crate) const START: Offset = Offset::new(4096);
 
-/// The copy of what was kept above the cut.
-pub(crate) const COPY: SyncSite = SyncSite("recovery copy");
-/// The temporary name of that copy.
-pub(crate) const COPY_NAME: SyncSite = SyncSite("recovery copy name");
 /// The superblock slots that publish a recovery.
 pub(crate) const PUBLISH: SyncSite = SyncSite("recovery published");
-/// The final name of the copy.
-pub(crate) const ADOPT: SyncSite = SyncSite("recovery copy adopted");
 /// The name of an unused segment that is gone.
 pub(crate) const UNUSED: SyncSite = SyncSite("recovery unused segment removed");
 
@@ -302,302 +298,9 @@ fn read_superblock(place: &Place<'_>) -> Result<(Slots, Superblock, Option<Super
     Ok((slots, block, older))
 }
 
-/// Unlinks what never became part of the log, and gives a published copy its name.
-///
-/// A copy that is the newest file is named anew even if it has its name: the directory sync that
-/// followed may have failed, and only a name that is given after it is covered by the next.
-fn tidy(place: &Place<'_>, block: &Superblock) -> Result<()> {
-    let listing = Listing::read(place.vfs, place.directory)?;
-    let remove = |name: &str| {
-        let path = place.directory.join(name);
-        place
-            .vfs
-            .remove(&path)
-            .map_err(|error| Error::io("remove", &path, error))
-    };
-    listing.spares.iter().try_for_each(|name| remove(name))?;
-    let published = block.cut.and_then(|cut| cut.copy);
-    if !block.closed
-        && let Some(number) = published
-        && listing.segments.last() == Some(&number)
-    {
-        let (named, unnamed) = (file_name(number), copy_name(number));
-        let (named, unnamed) = (place.directory.join(named), place.directory.join(unnamed));
-        place
-            .vfs
-            .rename(&named, &unnamed)
-            .map_err(|error| Error::io("rename", &named, error))?;
-        adopt(place, number)?;
-    }
-    for &number in &listing.copies {
-        if Some(number) == published && !listing.segments.contains(&number) {
-            adopt(place, number)?;
-        } else {
-            remove(&copy_name(number))?;
-        }
-    }
-    Ok(())
-}
-
-fn adopt(place: &Place<'_>, number: SegmentNumber) -> Result<PathBuf> {
-    let from = place.directory.join(copy_name(number));
-    let to = place.directory.join(file_name(number));
-    place
-        .vfs
-        .rename(&from, &to)
-        .map_err(|error| Error::io("rename", &from, error))?;
-    // Durable before any later recovery can publish a cut that no longer names this copy.
-    sync_directory(place, ADOPT)?;
-    Ok(to)
-}
-
 fn sync_directory(place: &Place<'_>, site: SyncSite) -> Result<()> {
     place
         .vfs
         .sync_directory(place.directory, site)
         .map_err(|error| Error::io("sync", place.directory, error))
 }
-
-/// A segment file as it was found.
-struct FoundFile {
-    path: PathBuf,
-    file: Arc<dyn File>,
-    header: Header,
-    footer: Option<Footer>,
-}
-
-/// Where the newest file's log ends, and what is known of it.
-struct Tail {
-    end: Offset,
-    vouched: Offset,
-    /// The file takes no more frames: it is sealed, or an earlier recovery cut it.
-    ended: bool,
-    dropped_bytes: u64,
-}
-
-impl FoundFile {
-    fn open(place: &Place<'_>, block: &Superblock, number: SegmentNumber) -> Result<FoundFile> {
-        let path = place.directory.join(file_name(number));
-        let file = place
-            .vfs
-            .open(&path)
-            .map_err(|error| Error::io("open", &path, error))?;
-        let mut page = [0; 2 * SECTOR_BYTES];
-        file.read_exact_at(&mut page, 0)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    Error::corrupt(&path, 0, "the file is shorter than its header")
-                }
-                _ => Error::io("read", &path, error),
-            })?;
-        let (first, second) = page.split_at(SECTOR_BYTES);
-        let sector = |bytes: &[u8]| {
-            let mut sector: Sector = [0; SECTOR_BYTES];
-            sector.copy_from_slice(bytes);
-            sector
-        };
-        let header = Header::decode(&sector(first))
-            .map_err(|fault| sector_error(&path, 0, "the header", fault))?;
-        if (header.log, header.partition, header.number) != (place.log, place.partition, number) {
-            return Err(Error::corrupt(&path, 0, "the header of another segment"));
-        }
-        if header.incarnation > block.incarnation {
-            return Err(Error::corrupt(
-                &path,
-                0,
-                "the segment is newer than the superblock",
-            ));
-        }
-        // A footer that does not verify was torn by a crash, or has rotted. The end of the segment
-        // is then told by the next one, by a slot, or by the frames; `verify` reports it.
-        let footer = match Footer::decode(&sector(second), &header) {
-            Ok(footer) => Some(footer),
-            Err(SectorFault::Format(found)) => {
-                return Err(sector_error(
-                    &path,
-                    0,
-                    "the footer",
-                    SectorFault::Format(found),
-                ));
-            }
-            Err(_) => None,
-        };
-        Ok(FoundFile {
-            path,
-            file,
-            header,
-            footer,
-        })
-    }
-
-    fn position(&self, offset: Offset) -> u64 {
-        PAGE_BYTES + offset.since(self.header.base)
-    }
-
-    /// Above every offset that was ever handed out while this file was the newest.
-    fn past(&self) -> Offset {
-        self.header.base.plus(2 * self.header.file_bytes)
-    }
-
-    /// Whether no frame was ever written to this file, the newest.
-    fn is_unused(&self, tail: &Tail, block: &Superblock) -> bool {
-        !tail.ended
-            && tail.end == self.header.base
-            && tail.dropped_bytes == 0
-            && block
-                .cut
-                .is_none_or(|cut| cut.copy != Some(self.header.number))
-    }
-
-    fn limit(&self) -> Offset {
-        self.header.base.plus(self.header.file_bytes - PAGE_BYTES)
-    }
-
-    fn segment(&self, end: Offset) -> Result<Segment> {
-        Segment::new(&self.path, self.header, self.file.as_ref(), end)
-    }
-
-    /// Decides where the log ends in this file, the newest.
-    fn tail(
-        &self,
-        place: &Place<'_>,
-        block: &Superblock,
-        closed: bool,
-        vouched: Offset,
-    ) -> Result<Tail> {
-        let decided = if let Some(footer) = &self.footer {
-            Some((footer.end, true))
-        } else if let Some(cut) = block.cut.filter(|cut| cut.segment == self.header.number) {
-            Some((cut.end, true))
-        } else if closed {
-            Some((block.marked, false))
-        } else {
-            None
-        };
-        if let Some((end, ended)) = decided {
-            if !(self.header.base..=self.limit()).contains(&end) {
-                let what = "the superblock puts the end of the log outside of the newest segment";
-                return Err(Error::corrupt(&self.path, 0, what));
-            }
-            return Ok(Tail {
-                end,
-                vouched: vouched.max(end),
-                ended,
-                dropped_bytes: 0,
-            });
-        }
-        let found = scan(place.vfs, &self.path, self.header)?;
-        Ok(Tail {
-            end: found.end,
-            vouched: vouched.max(found.vouched),
-            ended: false,
-            dropped_bytes: found.used_end.since(found.end),
-        })
-    }
-}
-
-fn sector_error(path: &Path, position: u64, what: &str, fault: SectorFault) -> Error {
-    match fault {
-        SectorFault::Format(found) => Error::Format {
-            path: path.to_owned(),
-            found,
-            supported: crate::slots::FORMAT_VERSION,
-        },
-        SectorFault::Blank => Error::corrupt(path, position, format!("{what} is missing")),
-        SectorFault::Damaged => Error::corrupt(path, position, format!("{what} does not verify")),
-    }
-}
-
-fn read_files(place: &Place<'_>, block: &Superblock) -> Result<Vec<FoundFile>> {
-    Listing::read(place.vfs, place.directory)?
-        .segments
-        .into_iter()
-        .map(|number| FoundFile::open(place, block, number))
-        .collect()
-}
-
-/// Checks that the files follow one another, and returns the end of each but the newest.
-fn chain(place: &Place<'_>, files: &[FoundFile], block: &Superblock) -> Result<Vec<Offset>> {
-    let missing = |number: SegmentNumber| {
-        let path = place.directory.join(file_name(number));
-        Error::corrupt(&path, 0, "the segment file is missing")
-    };
-    let first = SegmentNumber(1);
-    if let Some(found) = files.first()
-        && found.header.number != first
-    {
-        return Err(missing(first));
-    }
-    if let Some(copy) = block.cut.and_then(|cut| cut.copy)
-        && !files.iter().any(|file| file.header.number == copy)
-    {
-        return Err(missing(copy));
-    }
-    files
-        .windows(2)
-        .map(|pair| {
-            let [file, next] = pair else {
-                return Err(missing(first));
-            };
-            if next.header.number != file.header.number.next() {
-                return Err(missing(file.header.number.next()));
-            }
-            let end = next.header.previous_end;
-            let sealed = file.footer.is_none_or(|footer| footer.end == end);
-            if !sealed || !(file.header.base..=file.limit()).contains(&end) {
-                let what = format!("the segment before it does not end at {end}");
-                return Err(Error::corrupt(&next.path, 0, what));
-            }
-            Ok(end)
-        })
-        .collect()
-}
-
-/// Copies the log from `start` to `end` out of the newest file into a synced file of its own.
-fn copy_tail(
-    place: &Place<'_>,
-    newest: &FoundFile,
-    start: Offset,
-    end: Offset,
-) -> Result<FoundFile> {
-    let number = newest.header.number.next();
-    let bytes = end.since(start);
-    let header = Header {
-        number,
-        base: start,
-        previous_end: start,
-        file_bytes: PAGE_BYTES + bytes,
-        ..newest.header
-    };
-    let path = place.directory.join(copy_name(number));
-    let io = |error| Error::io("copy the log's tail to", &path, error);
-    let file = place.vfs.create(&path).map_err(io)?;
-    let mut buffer = vec![0; COPY_CHUNK_BYTES];
-    let mut done = 0;
-    while done < bytes {
-        let chunk = usize::try_from(bytes - done)
-            .unwrap_or(COPY_CHUNK_BYTES)
-            .min(COPY_CHUNK_BYTES);
-        newest
-            .file
-            .read_exact_at(&mut buffer[..chunk], newest.position(start) + done)
-            .map_err(|error| Error::io("read", &newest.path, error))?;
-        file.write_at(&buffer[..chunk], PAGE_BYTES + done)
-            .map_err(io)?;
-        done += chunk as u64;
-    }
-    let footer = Footer { end };
-    file.write_at(&header.encode(), 0).map_err(io)?;
-    file.write_at(&footer.encode(&header), SECTOR_BYTES as u64)
-        .map_err(io)?;
-    file.sync_data(COPY).map_err(io)?;
-    sync_directory(place, COPY_NAME)?;
-    Ok(FoundFile {
-        path,
-        file,
-        header,
-        footer: Some(footer),
-    })
-}
-
-const COPY_CHUNK_BYTES: usize = 1 << 20;

@@ -139,9 +139,14 @@ fn every_sync_site_of_the_log_is_needed() {
         let mut history = History::default();
         history.run(&disk, &steps).expect("no fault was set");
         sites.extend(disk.sync_sites().into_keys());
-        let found = disk.process_death();
-        history.run(&found, &[]).expect("a crashed log opens");
-        sites.extend(found.sync_sites().into_keys());
+        for call in 1..=disk.calls() + 1 {
+            let disk = SimulatedDisk::new(call);
+            disk.crash_at(call);
+            let _ = History::default().run(&disk, &steps);
+            let found = disk.process_death();
+            drop(open(&found).expect("a crashed log opens"));
+            sites.extend(found.sync_sites().into_keys());
+        }
     }
     assert!(sites.len() >= 12, "{sites:?}");
     let hook = std::panic::take_hook();
