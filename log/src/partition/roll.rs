@@ -63,14 +63,15 @@ impl Partition {
             .min(BATCH_BYTES_MAX)
     }
 
-    /// Prepares the next segment ahead of use; says whether it did anything.
+    /// Prepares the next segment ahead of use, once a quarter of the active one is filled; says
+    /// whether it did anything. A log that is only read, or hardly written, pays nothing.
     ///
     /// # Errors
     ///
     /// [`Error::DiskFull`] and other failures to prepare; they harm nothing.
     pub fn step_prepare(&self) -> Result<bool> {
         let mut spare = self.spare.lock();
-        if spare.is_some() || self.is_poisoned() {
+        if spare.is_some() || self.is_poisoned() || !self.tail.lock().needs_spare() {
             return Ok(false);
         }
         *spare = Some(self.prepare_spare()?);
@@ -208,6 +209,15 @@ impl Partition {
 }
 
 impl Tail {
+    fn needs_spare(&self) -> bool {
+        let Some(active) = &self.active else {
+            return false;
+        };
+        let segment = &active.segment;
+        let used = self.end.since(segment.base());
+        self.armed && !self.stopping && 4 * used >= segment.limit().since(segment.base())
+    }
+
     fn active_has_room(&self, bytes: usize) -> bool {
         self.active
             .as_ref()

@@ -39,6 +39,14 @@ impl Spare {
         file_bytes: u64,
     ) -> Result<Spare> {
         let path = directory.join(spare_name(serial));
+        // Asked first: filling the rest of a full disk over and over would starve everyone else.
+        let free = vfs
+            .free_bytes(directory)
+            .map_err(|error| Error::io("measure", directory, error))?;
+        if free < file_bytes {
+            let path = directory.to_owned();
+            return Err(Error::DiskFull { path });
+        }
         let created = vfs.create(&path).and_then(|file| {
             fill(file.as_ref(), file_bytes)?;
             Ok(file)
