@@ -402,3 +402,6 @@ fn random_log_id() -> LogId {
     }
     LogId(id)
 }
+
+#[cfg(test)]
+mod tests;
