@@ -8,6 +8,7 @@
 //!
 //! To add an engine, write `engines/NAME.rs` with a function `open` and add a line to [`ENGINES`].
 
+mod cairn;
 mod canopydb;
 mod fjall;
 mod lmdb;
@@ -147,9 +148,12 @@ pub(crate) struct Registration {
 /// The engine the others are the peers of.
 pub(crate) const CAIRN: &str = "cairn";
 
-/// All engines, in the order in which a row runs them. Cairn goes first, as
-/// `Registration { name: CAIRN, open: cairn::open }`.
+/// All engines, in the order in which a row runs them.
 pub(crate) const ENGINES: &[Registration] = &[
+    Registration {
+        name: CAIRN,
+        open: cairn::open,
+    },
     Registration {
         name: "redb",
         open: redb::open,

@@ -1,8 +1,9 @@
 //! The disk, as Cairn sees it: every byte the store reads or writes goes through [`Vfs`].
 //!
-//! Two implementations stand behind the trait: [`RealDisk`] (the operating system) and, with the
-//! feature `testing`, a simulated disk that crashes, tears, forgets, lies and fills up on request.
-//! What the tests break is therefore what ships.
+//! Three implementations stand behind the trait: [`RealDisk`] (the operating system),
+//! [`MemoryDisk`] (a store that lives as long as its process) and, with the feature `testing`, a
+//! simulated disk that crashes, tears, forgets, lies and fills up on request. What the tests break
+//! is therefore what ships.
 //!
 //! # Contract
 //!
@@ -20,7 +21,12 @@
 //!   the same file says nothing about the writes before the failure. Nothing in Cairn retries one.
 //! * Paths are plain: no symbolic links are followed on purpose, parents are never created.
 
+#[cfg(test)]
+mod conformance;
 mod map;
+mod memory;
+mod plain;
+mod published;
 mod real;
 #[cfg(any(test, feature = "testing"))]
 pub mod simulated;
@@ -32,7 +38,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
 
 /// The unit that a disk writes atomically, in bytes.
 pub const SECTOR_BYTES: usize = 512;
@@ -117,7 +124,8 @@ pub trait File: Send + Sync + fmt::Debug {
 /// the map refuses to write or cut them. That is what makes handing out `&[u8]` sound.
 pub trait Map: Send + Sync + fmt::Debug {
     /// Declares everything from the map's start up to the file offset `end` immutable and
-    /// readable. Never moves back; an `end` past the map's range is held to it.
+    /// readable. Never moves back; an `end` past the map's range, past a cut that the handle has
+    /// made since, or past the start of a write in flight is held to it.
     fn publish(&self, end: u64);
 
     /// The bytes at file offsets `range`, or `None` if they are not all published. The real disk

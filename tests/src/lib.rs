@@ -1,1 +1,4 @@
-//! Tests that span the packages live in `tests/tests`; this library holds what they share.
+//! What the tests that span the packages share.
+
+pub mod log_history;
+pub mod seeds;

@@ -1,1 +1,4 @@
 //! Everything that spans packages, in one binary.
+
+mod laws;
+mod layering;

@@ -1,1 +1,86 @@
 //! Memory maps of the real disk: one of the two files of the project that hold `unsafe`.
+//!
+//! A [`RealMap`] is the whole range mapped at once, shared and read-only, from whatever file
+//! offset it starts at. Of it, only published bytes are ever turned into a slice.
+//!
+//! Two things would break a slice: a byte that changes under it, and a byte that leaves the file,
+//! whose touch kills the process (SIGBUS). [`Published`] rules both out for the handle that made
+//! the map. For everybody else the store does: it opens a mapped file through one handle, under
+//! the lock of the store's directory, and unlinks files but never cuts one that it did not open.
+
+#![expect(
+    unsafe_code,
+    reason = "a slice of mapped memory can't be had without it"
+)]
+
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::Map;
+use super::published::Published;
+
+/// A map of part of a file.
+#[derive(Debug)]
+pub(super) struct RealMap {
+    memory: MmapRaw,
+    /// The file offset of the first byte.
+    start: u64,
+    published: Arc<Published>,
+}
+
+impl RealMap {
+    /// Maps a range of an open file for its handle, whose watermark is `published`. Errors are
+    /// those of [`super::File::map`].
+    pub(super) fn new(
+        file: &fs::File,
+        range: Range<u64>,
+        published: &Arc<Published>,
+    ) -> io::Result<Self> {
+        let memory = published.map(range.clone(), || {
+            if range.end > file.metadata()?.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let length = usize::try_from(range.end - range.start)
+                .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            MmapOptions::new()
+                .offset(range.start)
+                .len(length)
+                .map_raw_read_only(file)
+        })?;
+        Ok(Self {
+            memory,
+            start: range.start,
+            published: Arc::clone(published),
+        })
+    }
+}
+
+impl Map for RealMap {
+    fn publish(&self, end: u64) {
+        self.published.publish(end);
+    }
+
+    fn bytes(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>> {
+        if !self.published.covers(self.start, &range) {
+            return None;
+        }
+        let offset = usize::try_from(range.start - self.start).ok()?;
+        let length = usize::try_from(range.end - range.start).ok()?;
+        assert!(
+            offset + length <= self.memory.len(),
+            "published bytes lie in the map"
+        );
+        // SAFETY: The bytes lie in the mapping (asserted), which `self` keeps for as long as the
+        // slice is borrowed. They are published, so `Published` upholds that they lie in the file
+        // and that the handle neither writes nor cuts them; the module says who upholds it for
+        // other handles and processes. A shared mapping reads as initialised bytes, and every
+        // write to a published byte happened before the `Release` store that `covers` acquired.
+        let bytes = unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(offset), length) };
+        Some(Cow::Borrowed(bytes))
+    }
+}

@@ -1,0 +1,144 @@
+//! Cairn, embedded: the default options, one partition, one bucket.
+//!
+//! Synced is `Local`: the put returns after an fdatasync that covers it, shared by all who wait.
+//! Buffered is `Buffered`: written to the kernel, so it survives a kill, and synced within a
+//! second. A load is buffered batches and one flush.
+
+use super::{Durability, Engine, Outcome, ReadMode, Reader, Tuning};
+use crate::data::Pairs;
+use cairn_kv::{Batch, Bucket, Scan, Store, View};
+use std::path::Path;
+
+struct Cairn {
+    store: Store,
+    bucket: Bucket,
+}
+
+pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
+    let store = Store::options()
+        .hot_index_bytes(tuning.cache_bytes)
+        .open(directory.join("cairn"))?;
+    let bucket = store.bucket("rows")?;
+    Ok(Box::new(Cairn { store, bucket }))
+}
+
+fn promise(durability: Durability) -> cairn_kv::Durability {
+    match durability {
+        Durability::Synced => cairn_kv::Durability::Local,
+        Durability::Buffered => cairn_kv::Durability::Buffered,
+    }
+}
+
+impl Engine for Cairn {
+    fn settings(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        format!(
+            "{version}, default options; every key in memory; buffered: written to the kernel, \
+             survives a kill; writers share one sync"
+        )
+    }
+
+    fn verifies_reads(&self) -> bool {
+        true
+    }
+
+    fn put(&self, key: &[u8], value: &[u8], durability: Durability) -> Outcome<()> {
+        self.bucket
+            .submit_put(key, value, &Default::default(), promise(durability))?
+            .wait()?;
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8], durability: Durability) -> Outcome<()> {
+        self.bucket
+            .submit_delete(key, promise(durability))?
+            .wait()?;
+        Ok(())
+    }
+
+    fn batch(&self, pairs: &Pairs, durability: Durability) -> Outcome<()> {
+        let batch = pairs
+            .iter()
+            .fold(Batch::new(), |batch, (key, value)| batch.put(key, value));
+        self.bucket.write(batch, promise(durability))?;
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        mode: ReadMode,
+        body: &mut dyn FnMut(&dyn Reader) -> Outcome<()>,
+    ) -> Outcome<()> {
+        match mode {
+            ReadMode::Held => body(&self.bucket.view()?),
+            ReadMode::PerGet => body(self),
+        }
+    }
+
+    fn flush(&self) -> Outcome<()> {
+        self.store.sync()?;
+        Ok(())
+    }
+
+    fn syncs(&self) -> Option<u64> {
+        Some(
+            self.store
+                .status()
+                .partitions
+                .iter()
+                .map(|partition| partition.syncs)
+                .sum(),
+        )
+    }
+
+    fn prepared_bytes(&self) -> u64 {
+        let status = self.store.status();
+        status
+            .partitions
+            .iter()
+            .map(|partition| partition.prepared_bytes)
+            .sum()
+    }
+
+    fn close(self: Box<Self>) -> Outcome<()> {
+        self.store.close()?;
+        Ok(())
+    }
+}
+
+impl Reader for View {
+    fn get(&self, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        let entry = View::get(self, key)?;
+        if let Some(entry) = &entry {
+            visit(&entry.value);
+        }
+        Ok(entry.is_some())
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
+        for row in View::scan(self, &Scan::default()) {
+            let (key, entry) = row?;
+            visit(&key, &entry.value);
+        }
+        Ok(())
+    }
+}
+
+/// Each read sees what is newest when it begins.
+impl Reader for Cairn {
+    fn get(&self, key: &[u8], visit: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        let entry = self.bucket.get(key)?;
+        if let Some(entry) = &entry {
+            visit(&entry.value);
+        }
+        Ok(entry.is_some())
+    }
+
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
+        for row in self.bucket.scan(Scan::default())? {
+            let (key, entry) = row?;
+            visit(&key, &entry.value);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! A bucket: its handle, and what can be done with its keys.
+//!
+//! write: handle -> `keyspace::sequence` -> log; read: handle -> `keyspace::read` -> log.
+
+pub(crate) mod name;
+pub(crate) mod options;
+pub(crate) mod state;
+
+use std::fmt;
+use std::iter;
+use std::sync::Arc;
+
+use crate::batch::{self, Batch, EffectRef, OperationRef, PutOptions};
+use crate::commit::{Commit, Receipt};
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::{Condition, Keyspace};
+use crate::limits::MULTI_GET_KEYS_MAX;
+use crate::scan::{Entries, Scan};
+use crate::store::Open;
+use crate::version::{Durability, Version};
+use crate::view::View;
+use options::BucketOptions;
+use state::{BucketState, Counts};
+
+/// A named set of keys in a store. Cheap to clone, and usable from any number of threads.
+///
+/// A handle keeps its store open. Once the bucket is removed, every call answers `BucketNotFound`,
+/// also if another bucket of the same name is created.
+///
+/// # Errors
+///
+/// Any call: `BucketNotFound`, `Corrupt`, `Io`. Any write: `DiskFull`, `Poisoned`,
+/// `OutcomeUnknown`. Other kinds are named at the call.
+#[derive(Clone)]
+pub struct Bucket {
+    keyspace: Arc<Keyspace>,
+    state: Arc<BucketState>,
+    /// Keeps the store open.
+    _store: Arc<Open>,
+}
+
+/// What a bucket is and holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BucketInfo {
+    /// Its name.
+    pub name: String,
+    /// Its id, never given to another bucket of the store.
+    pub id: u32,
+    /// The partition it lives in.
+    pub partition: u16,
+    /// Number of keys, counting writes under way, and expired keys until their tombstone is
+    /// logged.
+    pub keys: u64,
+    /// Bytes of those keys and their values.
+    pub bytes: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// What was chosen when it was created.
+    pub options: BucketOptions,
+}
+
+/// What a delete came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// The version of the delete; if the key did not exist, the current version of the bucket.
+    pub version: Version,
+    /// Whether the key existed.
+    pub existed: bool,
+}
+
+impl Bucket {
+    pub(crate) fn new(
+        store: Arc<Open>,
+        keyspace: Arc<Keyspace>,
+        state: Arc<BucketState>,
+    ) -> Bucket {
+        Bucket {
+            keyspace,
+            state,
+            _store: store,
+        }
+    }
+
+    /// The bucket's name.
+    pub fn name(&self) -> &str {
+        self.state.name.as_str()
+    }
+
+    /// What the bucket is and holds.
+    ///
+    /// Cost: none to speak of, but a look at every key if the log has failed, since then only
+    /// what is durable counts.
+    ///
+    /// # Errors
+    ///
+    /// `BucketNotFound`.
+    pub fn info(&self) -> Result<BucketInfo> {
+        self.keyspace
+            .check_bucket(&self.state, self.keyspace.watermark())?;
+        let counts = if self.keyspace.log().is_poisoned() {
+            self.count_durable()?
+        } else {
+            self.state.counts()
+        };
+        Ok(info(&self.state, counts))
+    }
+
+    /// The current version of the bucket: that of the newest batch of its partition that readers
+    /// see. At least that of its creation.
+    pub fn version(&self) -> Version {
+        self.keyspace.head()
+    }
+
+    /// Sets a key, as durably as the bucket's options say. Blocks until that is so.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`, `ValueTooLarge`.
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Version> {
+        self.put_with(key, value, &PutOptions::default())
+    }
+
+    /// Sets a key with a time to live or attributes.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`, `ValueTooLarge`.
+    pub fn put_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: &PutOptions,
+    ) -> Result<Version> {
+        let commit = self.submit_put(key.as_ref(), value.as_ref(), options, self.durability())?;
+        commit.wait().map(|receipt| receipt.version)
+    }
+
+    /// Sets a key without waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`, `ValueTooLarge`.
+    pub fn submit_put(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: &PutOptions,
+        durability: Durability,
+    ) -> Result<Commit> {
+        batch::check_put(key, value.len(), options)?;
+        self.submit_one(key, EffectRef::Put { value, options }, durability)
+    }
+
+    /// Removes a key, as durably as the bucket's options say. An absent key is no error: then
+    /// nothing is written, and the call returns once the absence is durable.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<Deleted> {
+        let receipt = self
+            .submit_delete(key.as_ref(), self.durability())?
+            .wait()?;
+        Ok(Deleted {
+            version: receipt.version,
+            existed: receipt.existed,
+        })
+    }
+
+    /// Removes a key without waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`.
+    pub fn submit_delete(&self, key: &[u8], durability: Durability) -> Result<Commit> {
+        batch::check_key(key)?;
+        self.submit_one(key, EffectRef::Delete, durability)
+    }
+
+    /// Writes a batch: all of it, or none. Blocks until it is acknowledged or refused.
+    ///
+    /// # Errors
+    ///
+    /// `VersionMismatch` if a condition does not hold; what [`Batch`] says of its parts.
+    pub fn write(&self, batch: Batch, durability: Durability) -> Result<Receipt> {
+        self.submit(batch, durability)?.wait()
+    }
+
+    /// Gives a batch its place among all writes, without waiting until it is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// What [`Batch`] says of its parts. A condition that does not hold is told here if what it
+    /// rests on is durable already or `durability` is `Buffered`, and by the commit otherwise.
+    pub fn submit(&self, batch: Batch, durability: Durability) -> Result<Commit> {
+        batch.check()?;
+        self.keyspace.submit(
+            &self.state,
+            batch.operations(),
+            batch.conditions(),
+            durability,
+        )
+    }
+
+    /// The state of a key, or `None` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
+        let key = key.as_ref();
+        batch::check_key(key)?;
+        self.keyspace.get(&self.state, key)
+    }
+
+    /// The states of several keys, all at one version, in the order asked for.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`; `BatchTooLarge` beyond
+    /// [`MULTI_GET_KEYS_MAX`] keys.
+    pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Entry>>> {
+        if keys.len() > MULTI_GET_KEYS_MAX {
+            let message = format!(
+                "{} keys at once; the most is {MULTI_GET_KEYS_MAX}",
+                keys.len()
+            );
+            return Err(Error::new(ErrorKind::BatchTooLarge, message));
+        }
+        keys.iter()
+            .try_for_each(|key| batch::check_key(key.as_ref()))?;
+        let (pin, _) = self.keyspace.pin();
+        let watermark = pin.watermark();
+        self.keyspace.check_bucket(&self.state, watermark)?;
+        let get = |key: &K| self.keyspace.get_at(&self.state, key.as_ref(), watermark);
+        keys.iter().map(get).collect()
+    }
+
+    /// The bucket as it is now, for several reads of the same moment.
+    ///
+    /// # Errors
+    ///
+    /// `BucketNotFound`.
+    pub fn view(&self) -> Result<View> {
+        View::begin(&self.keyspace, &self.state)
+    }
+
+    /// Begins a scan of the bucket as it is now.
+    ///
+    /// Cost: keys that are new since the last scan are sorted first.
+    ///
+    /// # Errors
+    ///
+    /// `BucketNotFound`.
+    pub fn scan(&self, scan: Scan) -> Result<Entries> {
+        Entries::begin(&self.keyspace, &self.state, &scan)
+    }
+
+    fn durability(&self) -> Durability {
+        self.state.options.durability
+    }
+
+    fn submit_one(
+        &self,
+        key: &[u8],
+        effect: EffectRef<'_>,
+        durability: Durability,
+    ) -> Result<Commit> {
+        let operation = OperationRef { key, effect };
+        let no_conditions = iter::empty::<Condition<'_>>();
+        self.keyspace.submit(
+            &self.state,
+            iter::once(operation),
+            no_conditions,
+            durability,
+        )
+    }
+
+    fn count_durable(&self) -> Result<Counts> {
+        let keys_only = Scan {
+            keys_only: true,
+            ..Scan::default()
+        };
+        let mut entries = self.scan(keys_only)?.including_expired();
+        let mut counts = Counts::default();
+        while let Some((node, location)) = entries.next_location() {
+            counts.keys += 1;
+            counts.bytes += node.key().len() as u64 + u64::from(location.value_bytes);
+        }
+        Ok(counts)
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Bucket({:?})", self.state.name)
+    }
+}
+
+fn info(state: &BucketState, counts: Counts) -> BucketInfo {
+    BucketInfo {
+        name: state.name.as_str().to_owned(),
+        id: state.id.0,
+        partition: state.partition,
+        keys: counts.keys,
+        bytes: counts.bytes,
+        created_ms: state.created.time_ms,
+        options: state.options,
+    }
+}

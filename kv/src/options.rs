@@ -1,0 +1,143 @@
+//! How a store is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_log::vfs::{RealDisk, Vfs};
+use cairn_log::{Clock, SystemClock};
+
+use crate::error::Result;
+use crate::store::Store;
+
+/// Options of a store; the defaults suit a container of 1 GiB.
+///
+/// ```no_run
+/// let store = cairn_kv::Store::options().partitions(4).open("data")?;
+/// # Ok::<(), cairn_kv::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "options do nothing until a store is opened with them"]
+pub struct Options {
+    pub(crate) partitions: u16,
+    pub(crate) segment_bytes: u64,
+    pub(crate) memtable_bytes: u64,
+    pub(crate) hot_index_bytes: u64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) buffered_sync: Duration,
+    pub(crate) threads: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Options {
+        Options {
+            partitions: 1,
+            segment_bytes: cairn_log::SEGMENT_BYTES,
+            memtable_bytes: 64 << 20,
+            hot_index_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
+            buffered_sync: Duration::from_millis(1_000),
+            threads: true,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// Partitions of a store that is created now, 1..=256; an existing one keeps its number.
+    /// Default 1. Each has its own log, commits and order of writes; a bucket lives in one.
+    pub fn partitions(mut self, partitions: u16) -> Options {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Bytes of a segment file of the log, from now on. Default 64 MiB.
+    pub fn segment_bytes(mut self, bytes: u64) -> Options {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Bytes of index over the newest part of the log that a partition holds in memory before it
+    /// moves to disk. Default 64 MiB. The whole index is in memory as yet, so nothing moves.
+    pub fn memtable_bytes(mut self, bytes: u64) -> Options {
+        self.memtable_bytes = bytes;
+        self
+    }
+
+    /// Bytes of index over hot keys of the older part of the log. Default 64 MiB. Not used while
+    /// the whole index is in memory.
+    pub fn hot_index_bytes(mut self, bytes: u64) -> Options {
+        self.hot_index_bytes = bytes;
+        self
+    }
+
+    /// Bytes of cached index pages. Default 64 MiB. Not used while the whole index is in memory.
+    pub fn cache_bytes(mut self, bytes: u64) -> Options {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// `Buffered` writes are synced at the latest this many milliseconds after they were written.
+    /// Default 1,000.
+    pub fn buffered_sync_ms(mut self, ms: u64) -> Options {
+        self.buffered_sync = Duration::from_millis(ms);
+        self
+    }
+
+    /// Whether the store has threads of its own that commit what nobody waits for, and prepare and
+    /// mark the log. Default true. Without them, whoever opened the store calls
+    /// [`Store::step`], and everything that happens is decided by the caller.
+    pub fn threads(mut self, threads: bool) -> Options {
+        self.threads = threads;
+        self
+    }
+
+    /// Where time comes from. Default: the system.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Options {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the store in a directory, creating it if there is none.
+    ///
+    /// Cost: recovery of the log and a replay of it, about a second for five million records.
+    ///
+    /// # Errors
+    ///
+    /// `Locked` if it is open elsewhere; `Corrupt` if something durable is damaged (nothing is
+    /// changed then); `InvalidArgument` for options outside their limits or a directory of another
+    /// format version; `Io`, `DiskFull`.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        self.open_on(Arc::new(RealDisk), path)
+    }
+
+    /// Opens the store in a directory of any disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::open`].
+    pub fn open_on(self, disk: Arc<dyn Vfs>, path: impl AsRef<Path>) -> Result<Store> {
+        Store::open_with(self, disk, path.as_ref())
+    }
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options::new()
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Options")
+            .field("partitions", &self.partitions)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("memtable_bytes", &self.memtable_bytes)
+            .field("hot_index_bytes", &self.hot_index_bytes)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("buffered_sync", &self.buffered_sync)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}

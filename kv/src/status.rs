@@ -1,0 +1,52 @@
+//! Where a store stands, for people and for metrics.
+
+use cairn_log::LogId;
+
+/// A store's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The random name of the store's log.
+    pub log_id: LogId,
+    /// By number.
+    pub partitions: Vec<PartitionStatus>,
+    /// Number of buckets.
+    pub buckets: usize,
+    /// The time that deadlines are judged by, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Whether the wall clock has leapt more than an hour ahead and is not yet believed.
+    pub clock_is_suspect: bool,
+}
+
+/// A partition's state. Offsets are bytes from the start of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// Its number.
+    pub partition: u16,
+    /// Where the retained log begins.
+    pub start: u64,
+    /// Everything below has its place.
+    pub end: u64,
+    /// Everything below survives a power loss.
+    pub durable: u64,
+    /// Readers see the batches below this offset.
+    pub visible: u64,
+    /// Whether a failure of the log has stopped all writes.
+    pub poisoned: bool,
+    /// Number of segment files.
+    pub segments: usize,
+    /// Bytes of log in them.
+    pub bytes: u64,
+    /// Bytes of files that are prepared for log to come.
+    pub prepared_bytes: u64,
+    /// Keys of all its buckets that are held in memory, deleted ones included until they are
+    /// forgotten.
+    pub keys_in_memory: usize,
+    /// Batches appended since the store was opened.
+    pub batches: u64,
+    /// Write calls for them.
+    pub writes: u64,
+    /// Syncs for them.
+    pub syncs: u64,
+}

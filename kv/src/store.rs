@@ -1,0 +1,412 @@
+//! A store: a log, a keyspace for each of its partitions, and the catalogue of buckets.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use cairn_log::vfs::{MemoryDisk, Vfs};
+use cairn_log::{Clock, Log};
+use parking_lot::{Mutex, RwLock};
+
+use crate::bucket::name::BucketName;
+use crate::bucket::options::BucketOptions;
+use crate::bucket::state::BucketState;
+use crate::bucket::{Bucket, BucketInfo};
+use crate::catalogue::{Catalogue, Named};
+use crate::clock::BelievedClock;
+use crate::digest::{Digesting, StateDigest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::Keyspace;
+use crate::keyspace::buckets::Dropping;
+use crate::options::Options;
+use crate::scan::{Entries, Scan};
+use crate::status::{PartitionStatus, Status};
+
+/// An embedded key-value store whose write-ahead log is the database.
+///
+/// Cheap to clone, and usable from any number of threads. Clones and [`Bucket`]s keep it open;
+/// when the last of them is dropped the store is closed as by [`Store::close`].
+///
+/// ```
+/// let store = cairn_kv::Store::memory();
+/// let users = store.bucket("users")?;
+/// let version = users.put("alice", "1")?;
+/// let entry = users.get("alice")?.expect("it was just put");
+/// assert_eq!((entry.version, &entry.value[..]), (version, &b"1"[..]));
+/// # Ok::<(), cairn_kv::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store(Arc<Open>);
+
+/// What is open while a store is.
+pub(crate) struct Open {
+    log: Log,
+    keyspaces: Vec<Arc<Keyspace>>,
+    catalogue: RwLock<Catalogue>,
+    clock: Arc<BelievedClock>,
+    closed: Mutex<bool>,
+}
+
+impl Store {
+    /// Opens the store in a directory, creating it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        Store::options().open(path)
+    }
+
+    /// How to open a store otherwise than by default.
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    /// A store in memory, for tests: it is gone when it is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Never for want of a disk; only if a thread cannot be started.
+    pub fn memory() -> Store {
+        let disk = Arc::new(MemoryDisk::default());
+        let options = Store::options().segment_bytes(MEMORY_SEGMENT_BYTES);
+        options
+            .open_on(disk, "memory")
+            .expect("an empty disk in memory refuses nothing")
+    }
+
+    pub(crate) fn open_with(options: Options, disk: Arc<dyn Vfs>, path: &Path) -> Result<Store> {
+        let clock = Arc::new(BelievedClock::new(options.clock));
+        let log_options = cairn_log::Options {
+            segment_bytes: options.segment_bytes,
+            partitions: options.partitions,
+            buffered_sync: options.buffered_sync,
+            threads: options.threads,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..cairn_log::Options::default()
+        };
+        let log = Log::open(disk, path, log_options)?;
+        let mut keyspaces = Vec::new();
+        let mut buckets = Vec::new();
+        for partition in log.partitions() {
+            clock.learn(partition.newest_time_ms());
+            let keyspace = Keyspace::new(Arc::clone(partition), Arc::clone(&clock));
+            buckets.extend(keyspace.replay()?.into_values());
+            keyspaces.push(Arc::new(keyspace));
+        }
+        let catalogue = RwLock::new(Catalogue::rebuild(buckets)?);
+        Ok(Store(Arc::new(Open {
+            log,
+            keyspaces,
+            catalogue,
+            clock,
+            closed: Mutex::new(false),
+        })))
+    }
+
+    /// The bucket of this name, created with default options if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the name is not allowed; `DiskFull`, `Poisoned`, `OutcomeUnknown`.
+    pub fn bucket(&self, name: &str) -> Result<Bucket> {
+        let (state, _) = self.0.open_or_create(name, BucketOptions::default())?;
+        Ok(self.handle(state))
+    }
+
+    /// The bucket of this name.
+    ///
+    /// # Errors
+    ///
+    /// `BucketNotFound`; `InvalidArgument` if the name is not allowed; `Poisoned`.
+    pub fn open_bucket(&self, name: &str) -> Result<Bucket> {
+        let name = BucketName::new(name)?;
+        self.0.existing(&name).map(|state| self.handle(state))
+    }
+
+    /// The bucket of this name, and whether it was created by this call. Of several calls at once,
+    /// one creates it.
+    ///
+    /// # Errors
+    ///
+    /// `BucketExists` if it exists with other options; `InvalidArgument` if the name is not
+    /// allowed; `DiskFull`, `Poisoned`, `OutcomeUnknown`.
+    pub fn create_bucket(&self, name: &str, options: BucketOptions) -> Result<(Bucket, bool)> {
+        let (state, created) = self.0.open_or_create(name, options)?;
+        if state.options != options {
+            let message = format!("the bucket {name:?} exists with other options");
+            return Err(Error::new(ErrorKind::BucketExists, message));
+        }
+        Ok((self.handle(state), created))
+    }
+
+    /// All buckets, in byte order of their names.
+    ///
+    /// # Errors
+    ///
+    /// None but those of the disk.
+    pub fn buckets(&self) -> Result<Vec<BucketInfo>> {
+        let mut infos = Vec::new();
+        for state in self.0.visible_buckets() {
+            match self.handle(state).info() {
+                Ok(info) => infos.push(info),
+                Err(error) if error.kind() == ErrorKind::BucketNotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(infos)
+    }
+
+    /// Removes a bucket; with `force`, also if it holds keys. Blocks until that is durable.
+    ///
+    /// # Errors
+    ///
+    /// `BucketNotFound`; `BucketNotEmpty`; `DiskFull`, `Poisoned`, `OutcomeUnknown`.
+    pub fn remove_bucket(&self, name: &str, force: bool) -> Result<()> {
+        let name = BucketName::new(name)?;
+        loop {
+            let state = self.0.existing(&name)?;
+            let keyspace = self.0.keyspace(&state);
+            let written = if force {
+                None
+            } else {
+                Some(keyspace.check_empty(&state)?)
+            };
+            let dropping = {
+                let mut catalogue = self.0.catalogue.write();
+                if !catalogue.is_live(&state) {
+                    continue;
+                }
+                let dropping = keyspace.try_drop(&state, written)?;
+                catalogue.strike(&state);
+                dropping
+            };
+            match dropping {
+                Dropping::Sequenced(commit) => {
+                    commit.wait()?;
+                    keyspace.purge();
+                    return Ok(());
+                }
+                Dropping::NoRoom => keyspace.log().make_room(LONE_RECORD_BYTES_MAX)?,
+                Dropping::Written => {}
+            }
+        }
+    }
+
+    /// A hash of everything the store holds; see the digest module for what counts.
+    ///
+    /// Cost: reads every value.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Io`; `Poisoned` if the log fails meanwhile.
+    pub fn state_digest(&self) -> Result<StateDigest> {
+        let pins: Vec<_> = self
+            .0
+            .keyspaces
+            .iter()
+            .map(|keyspace| keyspace.pin())
+            .collect();
+        let watermarks: Vec<u64> = pins.iter().map(|(pin, _)| pin.watermark()).collect();
+        let mut digesting = Digesting::new();
+        for state in self.0.buckets_at(&watermarks) {
+            let (pin, version) = &pins[usize::from(state.partition)];
+            let keyspace = self.0.keyspace(&state);
+            let entries = Entries::at(keyspace, &state, &Scan::default(), pin, *version);
+            digesting.bucket(&state, entries)?;
+        }
+        Ok(digesting.finish())
+    }
+
+    /// Where the store stands.
+    pub fn status(&self) -> Status {
+        Status {
+            log_id: self.0.log.id(),
+            partitions: self
+                .0
+                .keyspaces
+                .iter()
+                .map(|keyspace| partition_status(keyspace))
+                .collect(),
+            buckets: self.0.visible_buckets().len(),
+            now_ms: self.0.clock.now_ms(),
+            clock_is_suspect: self.0.clock.is_suspect(),
+        }
+    }
+
+    /// Does some of the work that the store's threads do otherwise, and says whether there was any.
+    /// For stores opened without threads.
+    ///
+    /// # Errors
+    ///
+    /// `DiskFull`, `Io`, `Poisoned`; later writes meet the same.
+    pub fn step(&self) -> Result<bool> {
+        let mut worked = false;
+        for keyspace in &self.0.keyspaces {
+            let log = keyspace.log();
+            worked |= log.step_commit();
+            worked |= log.step_idle()?;
+            worked |= log.step_prepare()?;
+        }
+        Ok(worked)
+    }
+
+    /// Returns once everything acknowledged so far survives a power loss, `Buffered` writes too.
+    ///
+    /// # Errors
+    ///
+    /// `Poisoned`, `OutcomeUnknown`.
+    pub fn sync(&self) -> Result<()> {
+        for keyspace in &self.0.keyspaces {
+            keyspace.log().barrier()?.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable and closes the store, so that the next open need not recover.
+    /// Later writes are refused; reads go on as long as handles are held.
+    ///
+    /// # Errors
+    ///
+    /// The first failure. The close then counts as unclean; nothing acknowledged as `Local` is
+    /// lost.
+    pub fn close(&self) -> Result<()> {
+        self.0.close()
+    }
+
+    fn handle(&self, state: Arc<BucketState>) -> Bucket {
+        let keyspace = Arc::clone(self.0.keyspace(&state));
+        Bucket::new(Arc::clone(&self.0), keyspace, state)
+    }
+}
+
+impl Open {
+    fn keyspace(&self, bucket: &BucketState) -> &Arc<Keyspace> {
+        &self.keyspaces[usize::from(bucket.partition)]
+    }
+
+    /// The bucket of this name, once its creation is durable.
+    fn existing(&self, name: &BucketName) -> Result<Arc<BucketState>> {
+        let named = self.catalogue.read().named(name.as_str()).cloned();
+        let refusal = || Error::bucket_not_found(name.as_str());
+        match named {
+            Some(Named::Live(state)) => {
+                self.keyspace(&state).wait_durable(state.created.version)?;
+                Ok(state)
+            }
+            Some(Named::Former { partition, dropped }) => {
+                self.keyspaces[usize::from(partition)].wait_durable(dropped)?;
+                Err(refusal())
+            }
+            None => Err(refusal()),
+        }
+    }
+
+    fn open_or_create(
+        &self,
+        name: &str,
+        options: BucketOptions,
+    ) -> Result<(Arc<BucketState>, bool)> {
+        let name = BucketName::new(name)?;
+        loop {
+            match self.existing(&name) {
+                Err(error) if error.kind() == ErrorKind::BucketNotFound => {}
+                existing => return existing.map(|state| (state, false)),
+            }
+            let mut catalogue = self.catalogue.write();
+            if let Some(Named::Live(_)) = catalogue.named(name.as_str()) {
+                continue;
+            }
+            let partitions = u16::try_from(self.keyspaces.len()).unwrap_or(u16::MAX);
+            let partition = catalogue.partition_for(name.as_str(), partitions);
+            let keyspace = &self.keyspaces[usize::from(partition)];
+            let id = catalogue.next_id()?;
+            let Some((state, commit)) = keyspace.try_create(id, &name, options)? else {
+                drop(catalogue);
+                keyspace.log().make_room(LONE_RECORD_BYTES_MAX)?;
+                continue;
+            };
+            catalogue.enter(Arc::clone(&state));
+            drop(catalogue);
+            commit.wait()?;
+            return Ok((state, true));
+        }
+    }
+
+    /// The buckets that readers see, in byte order of their names.
+    fn visible_buckets(&self) -> Vec<Arc<BucketState>> {
+        let watermarks: Vec<u64> = self
+            .keyspaces
+            .iter()
+            .map(|keyspace| keyspace.watermark())
+            .collect();
+        self.buckets_at(&watermarks)
+    }
+
+    /// The buckets that a reader with these watermarks, one a partition, sees.
+    fn buckets_at(&self, watermarks: &[u64]) -> Vec<Arc<BucketState>> {
+        let mut buckets: Vec<_> = self.catalogue.read().live().cloned().collect();
+        for (keyspace, &watermark) in self.keyspaces.iter().zip(watermarks) {
+            buckets.extend(keyspace.dropped_but_visible(watermark));
+        }
+        buckets.retain(|state| state.is_visible(watermarks[usize::from(state.partition)]));
+        buckets.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
+        buckets.dedup_by_key(|state| state.id);
+        buckets
+    }
+
+    fn close(&self) -> Result<()> {
+        let mut closed = self.closed.lock();
+        if *closed {
+            return Ok(());
+        }
+        *closed = true;
+        self.log.close().map_err(Error::from)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // Nobody is left to be told; an unclean close is recovered at the next open.
+        let _ = self.close();
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Store({})", self.0.log.id())
+    }
+}
+
+fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
+    let log = keyspace.log();
+    let status = log.status();
+    PartitionStatus {
+        partition: log.id().0,
+        start: status.start.get(),
+        end: status.end.get(),
+        durable: status.durable.get(),
+        visible: keyspace.watermark(),
+        poisoned: log.is_poisoned(),
+        segments: status.segments,
+        bytes: status.bytes,
+        prepared_bytes: status.prepared_bytes,
+        keys_in_memory: keyspace.keys_in_memory(),
+        batches: status.batches,
+        writes: status.writes,
+        syncs: status.syncs,
+    }
+}
+
+/// At least what a batch of one bucket record takes in the log.
+const LONE_RECORD_BYTES_MAX: usize = 256;
+
+/// Segments in memory are small, because they are allocated whole; as small as the log takes them.
+const MEMORY_SEGMENT_BYTES: u64 = if cairn_log::SEGMENT_BYTES_MIN > 8 << 20 {
+    cairn_log::SEGMENT_BYTES_MIN
+} else {
+    8 << 20
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,510 @@
+//! The store against a map: the same random operations, the same answers.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::*;
+use crate::testing::Random;
+
+/// What a bucket should hold.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    keys: BTreeMap<Vec<u8>, Known>,
+    /// The version of the newest write.
+    newest: Version,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    version: Version,
+    value: Vec<u8>,
+    expires_ms: Option<u64>,
+}
+
+/// How often each kind of event happened. A test that never meets one proves nothing about it.
+#[derive(Debug, Default)]
+struct Events(BTreeMap<&'static str, usize>);
+
+impl Events {
+    fn note(&mut self, event: &'static str) {
+        *self.0.entry(event).or_default() += 1;
+    }
+
+    fn assert_all(&self, events: &[&str]) {
+        for event in events {
+            assert!(
+                self.0.contains_key(event),
+                "{event} never happened: {self:?}"
+            );
+        }
+    }
+}
+
+impl Model {
+    fn live(&self, key: &[u8], now_ms: u64) -> Option<&Known> {
+        self.keys
+            .get(key)
+            .filter(|known| known.expires_ms.is_none_or(|deadline| now_ms < deadline))
+    }
+
+    fn holds(&self, key: &[u8], expect: &Expect, now_ms: u64) -> bool {
+        let version = self
+            .live(key, now_ms)
+            .map_or(Version::ABSENT, |known| known.version);
+        expect.holds(version)
+    }
+
+    fn range(&self, scan: &Scan, now_ms: u64) -> Vec<(Vec<u8>, Known)> {
+        let start = scan.start.clone().map_or(Bound::Unbounded, Bound::Included);
+        let after_end = |key: &Vec<u8>| scan.end.as_ref().is_some_and(|end| key >= end);
+        let mut found: Vec<_> = self
+            .keys
+            .range::<Vec<u8>, _>((start, Bound::Unbounded))
+            .filter(|(key, _)| key.starts_with(&scan.prefix) && !after_end(key))
+            .filter(|(key, _)| self.live(key, now_ms).is_some())
+            .map(|(key, known)| (key.clone(), known.clone()))
+            .collect();
+        if scan.reverse {
+            found.reverse();
+        }
+        found.truncate(scan.limit.unwrap_or(usize::MAX));
+        found
+    }
+}
+
+type Held = (Entries, std::vec::IntoIter<(Vec<u8>, Known)>);
+
+struct Run {
+    bench: Bench,
+    store: Store,
+    buckets: Vec<Bucket>,
+    models: Vec<Model>,
+    random: Random,
+    events: Events,
+    /// A scan held over other operations, and what it should still show.
+    held: Option<Held>,
+}
+
+const BUCKETS: usize = 3;
+const KEYS: usize = 60;
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let bench = Bench::new(seed);
+        let bench = Bench {
+            options: bench.options.clone().partitions(2),
+            ..bench
+        };
+        let store = bench.open();
+        let buckets = (0..BUCKETS)
+            .map(|at| store.bucket(&format!("b{at}")).unwrap())
+            .collect();
+        let random = Random(seed | 1);
+        let models = vec![Model::default(); BUCKETS];
+        Run {
+            bench,
+            store,
+            buckets,
+            models,
+            random,
+            events: Events::default(),
+            held: None,
+        }
+    }
+
+    fn step(&mut self) {
+        let at = self.random.below(BUCKETS);
+        match self.random.below(100) {
+            0..30 => self.put(at),
+            30..42 => self.delete(at),
+            42..55 => self.batch(at),
+            55..75 => self.get(at),
+            75..80 => self.multi_get(at),
+            80..90 => self.scan(at),
+            90..92 => self.hold_scan(at),
+            92..95 => self.read_held(),
+            95..98 => self.bench.clock.pass(self.random.next() % 400),
+            98 => self.recreate(at),
+            _ => self.reopen(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.store.status().now_ms
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        let number = self.random.below(KEYS);
+        format!("{}/{number}", number % 3).into_bytes()
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let length = match self.random.below(20) {
+            0 => 20_000,
+            1 => 0,
+            _ => self.random.below(200),
+        };
+        let fill = self.random.next().to_le_bytes()[0];
+        vec![fill; length]
+    }
+
+    fn durability(&mut self) -> Durability {
+        if self.random.below(2) == 0 {
+            Durability::Local
+        } else {
+            Durability::Buffered
+        }
+    }
+
+    fn options(&mut self) -> PutOptions {
+        let ttl_ms = (self.random.below(4) == 0).then(|| 1 + self.random.next() % 2_000);
+        PutOptions {
+            ttl_ms,
+            attributes: Attributes::new(),
+        }
+    }
+
+    fn put(&mut self, at: usize) {
+        let (key, value, options) = (self.key(), self.value(), self.options());
+        let expires_ms = options.ttl_ms.map(|ttl| self.now_ms() + ttl);
+        let durability = self.durability();
+        let commit = self.buckets[at]
+            .submit_put(&key, &value, &options, durability)
+            .unwrap();
+        let version = commit.wait().unwrap().version;
+        self.wrote(at, version);
+        self.models[at].keys.insert(
+            key,
+            Known {
+                version,
+                value,
+                expires_ms,
+            },
+        );
+        self.events.note(if durability == Durability::Local {
+            "local put"
+        } else {
+            "buffered put"
+        });
+        self.events.note(if expires_ms.is_some() {
+            "mortal put"
+        } else {
+            "put"
+        });
+    }
+
+    fn delete(&mut self, at: usize) {
+        let (key, durability) = (self.key(), self.durability());
+        let existed = self.models[at].live(&key, self.now_ms()).is_some();
+        let receipt = self.buckets[at]
+            .submit_delete(&key, durability)
+            .unwrap()
+            .wait()
+            .unwrap();
+        assert_eq!(receipt.existed, existed);
+        if existed {
+            self.wrote(at, receipt.version);
+            self.models[at].keys.remove(&key);
+            self.events.note("delete");
+        } else {
+            assert_eq!(receipt.version, self.buckets[at].version());
+            self.events.note("delete of an absent key");
+        }
+    }
+
+    fn batch(&mut self, at: usize) {
+        let now_ms = self.now_ms();
+        let mut batch = Batch::new();
+        let mut after = self.models[at].clone();
+        let mut written = vec![];
+        let mut changes = false;
+        for _ in 0..self.random.below(8) {
+            let key = self.key();
+            if written.contains(&key) {
+                continue;
+            }
+            written.push(key.clone());
+            if self.random.below(3) > 0 {
+                let (value, options) = (self.value(), self.options());
+                let expires_ms = options.ttl_ms.map(|ttl| now_ms + ttl);
+                batch = batch.put_with(&key, &value, options);
+                after.keys.insert(
+                    key,
+                    Known {
+                        version: Version::ABSENT,
+                        value,
+                        expires_ms,
+                    },
+                );
+                changes = true;
+            } else {
+                batch = batch.delete(&key);
+                changes |= self.models[at].live(&key, now_ms).is_some();
+                after.keys.remove(&key);
+            }
+        }
+        let mut holds = true;
+        for _ in 0..self.random.below(3) {
+            let (key, expect) = (self.key(), self.random.below(4));
+            let version = self.models[at]
+                .live(&key, now_ms)
+                .map_or(Version::ABSENT, |k| k.version);
+            let stale = Version::new(version.get().saturating_sub(1));
+            let one = if self.random.below(3) > 0 {
+                version
+            } else {
+                stale
+            };
+            let expect = match expect {
+                0 => Expect::Exists,
+                1 => Expect::Absent,
+                2 => Expect::OneOf(vec![one]),
+                _ => Expect::NoneOf(vec![stale]),
+            };
+            holds &= self.models[at].holds(&key, &expect, now_ms);
+            batch = batch.require(key, expect);
+        }
+        let durability = self.durability();
+        match self.buckets[at].write(batch, durability) {
+            Ok(receipt) if changes => {
+                assert!(holds);
+                self.wrote(at, receipt.version);
+                for key in written {
+                    if let Some(known) = after.keys.get_mut(&key) {
+                        known.version = receipt.version;
+                    }
+                }
+                after.newest = receipt.version;
+                self.models[at] = after;
+                self.events.note("batch");
+            }
+            Ok(_) => {
+                assert!(holds);
+                self.events.note("batch that changes nothing");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::VersionMismatch);
+                assert!(!holds, "{error}");
+                let conflict = error.conflict().unwrap();
+                let live = self.models[at].live(&conflict.key, now_ms);
+                assert_eq!(
+                    conflict.version,
+                    live.map_or(Version::ABSENT, |known| known.version)
+                );
+                self.events.note("refused condition");
+            }
+        }
+    }
+
+    fn wrote(&mut self, at: usize, version: Version) {
+        assert!(
+            version > self.models[at].newest,
+            "versions of a bucket only grow"
+        );
+        self.models[at].newest = version;
+        assert!(
+            self.buckets[at].version() >= version,
+            "an acknowledged write is visible"
+        );
+    }
+
+    fn get(&mut self, at: usize) {
+        let key = self.key();
+        let found = self.buckets[at].get(&key).unwrap();
+        self.check(at, &key, found.as_ref());
+    }
+
+    fn multi_get(&mut self, at: usize) {
+        let keys: Vec<_> = (0..self.random.below(10)).map(|_| self.key()).collect();
+        let found = self.buckets[at].multi_get(&keys).unwrap();
+        for (key, entry) in keys.iter().zip(&found) {
+            self.check(at, key, entry.as_ref());
+        }
+        self.events.note("multi-get");
+    }
+
+    fn check(&mut self, at: usize, key: &[u8], found: Option<&Entry>) {
+        let known = self.models[at].live(key, self.now_ms());
+        assert_eq!(
+            found.map(known_of),
+            known.cloned(),
+            "{}",
+            key.escape_ascii()
+        );
+        let expired = known.is_none() && self.models[at].keys.contains_key(key);
+        self.events.note(match (found, expired) {
+            (Some(_), _) => "get",
+            (None, true) => "get of an expired key",
+            (None, false) => "get of an absent key",
+        });
+    }
+
+    fn random_scan(&mut self) -> Scan {
+        let mut scan = Scan {
+            reverse: self.random.below(2) == 0,
+            ..Scan::default()
+        };
+        if self.random.below(3) == 0 {
+            scan.prefix = vec![b"0123"[self.random.below(4)]];
+        }
+        if self.random.below(3) == 0 {
+            scan.start = Some(self.key());
+        }
+        if self.random.below(3) == 0 {
+            scan.end = Some(self.key());
+        }
+        if self.random.below(3) == 0 {
+            scan.limit = Some(self.random.below(KEYS));
+        }
+        scan
+    }
+
+    fn scan(&mut self, at: usize) {
+        let scan = self.random_scan();
+        let expected = self.models[at].range(&scan, self.now_ms());
+        let entries = self.buckets[at].scan(scan.clone()).unwrap();
+        assert!(entries.version() >= self.models[at].newest);
+        let found: Vec<_> = entries
+            .map(|found| {
+                found
+                    .map(|(key, entry)| (key.to_vec(), known_of(&entry)))
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(found, expected, "{scan:?}");
+        self.events.note(if expected.is_empty() {
+            "empty scan"
+        } else {
+            "scan"
+        });
+        if scan.reverse {
+            self.events.note("reverse scan");
+        }
+    }
+
+    fn hold_scan(&mut self, at: usize) {
+        let scan = self.random_scan();
+        let expected = self.models[at].range(&scan, self.now_ms());
+        let entries = self.buckets[at].scan(scan).unwrap();
+        self.held = Some((entries, expected.into_iter()));
+    }
+
+    fn read_held(&mut self) {
+        let Some((entries, expected)) = &mut self.held else {
+            return;
+        };
+        for _ in 0..self.random.below(KEYS) {
+            let found = entries.next().map(|found| found.unwrap());
+            let found = found.map(|(key, entry)| (key.to_vec(), known_of(&entry)));
+            assert_eq!(found, expected.next());
+            if found.is_none() {
+                self.held = None;
+                self.events.note("held scan finished");
+                return;
+            }
+        }
+    }
+
+    fn recreate(&mut self, at: usize) {
+        let name = format!("b{at}");
+        let empty = self.models[at]
+            .keys
+            .keys()
+            .all(|key| self.models[at].live(key, self.now_ms()).is_none());
+        let force = self.random.below(2) == 0;
+        match self.store.remove_bucket(&name, force) {
+            Ok(()) => assert!(force || empty),
+            Err(error) => {
+                assert!(!force && !empty, "{error}");
+                assert_eq!(error.kind(), ErrorKind::BucketNotEmpty);
+                self.events.note("bucket not empty");
+                return;
+            }
+        }
+        let old = std::mem::replace(&mut self.buckets[at], self.store.bucket(&name).unwrap());
+        assert_eq!(kind(old.get("k")), ErrorKind::BucketNotFound);
+        let newest = self.models[at].newest;
+        assert!(self.buckets[at].version() > newest);
+        self.models[at] = Model {
+            newest,
+            ..Model::default()
+        };
+        self.events.note("bucket created again");
+    }
+
+    fn reopen(&mut self) {
+        self.held = None;
+        let digest = self.store.state_digest().unwrap();
+        let info = self.store.buckets().unwrap();
+        let close = self.random.below(2) == 0;
+        let disk = if close {
+            self.store.close().unwrap();
+            self.events.note("clean close");
+            self.bench.disk.fork()
+        } else {
+            self.events.note("kill");
+            self.bench.disk.process_death()
+        };
+        self.bench.disk = Arc::new(disk);
+        self.store = self.bench.open();
+        self.buckets = (0..BUCKETS)
+            .map(|at| self.store.open_bucket(&format!("b{at}")).unwrap())
+            .collect();
+        assert_eq!(self.store.state_digest().unwrap(), digest);
+        assert_eq!(self.store.buckets().unwrap(), info);
+    }
+}
+
+fn known_of(entry: &Entry) -> Known {
+    assert_eq!(entry.size, entry.value.len() as u64);
+    Known {
+        version: entry.version,
+        value: entry.value.to_vec(),
+        expires_ms: entry.expires_ms,
+    }
+}
+
+#[test]
+fn random_operations_give_the_answers_of_a_map() {
+    let mut events = Events::default();
+    let mut segments = 0;
+    for seed in 1..=12 {
+        let mut run = Run::new(seed);
+        for _ in 0..3_000 {
+            run.step();
+        }
+        segments += run
+            .store
+            .status()
+            .partitions
+            .iter()
+            .map(|one| one.segments)
+            .sum::<usize>();
+        for (event, count) in run.events.0 {
+            *events.0.entry(event).or_default() += count;
+        }
+    }
+    assert!(segments > 100, "{segments}");
+    events.assert_all(&[
+        "local put",
+        "buffered put",
+        "mortal put",
+        "delete",
+        "delete of an absent key",
+        "batch",
+        "batch that changes nothing",
+        "refused condition",
+        "get",
+        "get of an expired key",
+        "get of an absent key",
+        "multi-get",
+        "scan",
+        "reverse scan",
+        "empty scan",
+        "held scan finished",
+        "bucket not empty",
+        "bucket created again",
+        "clean close",
+        "kill",
+    ]);
+}

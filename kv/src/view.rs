@@ -1,0 +1,87 @@
+//! A view: reads of one bucket that all show the same moment.
+//!
+//! A view holds what it shows in memory and in the log until it is dropped; it is not durable and
+//! has no name. A deadline that passes while the view is held ends its key in the view, too.
+
+use std::sync::Arc;
+
+use crate::batch;
+use crate::bucket::state::BucketState;
+use crate::entry::Entry;
+use crate::error::Result;
+use crate::index::pins::Pin;
+use crate::keyspace::Keyspace;
+use crate::scan::{Entries, Scan};
+use crate::version::Version;
+
+/// One moment of a bucket. Holding it keeps what it shows from being freed.
+pub struct View {
+    keyspace: Arc<Keyspace>,
+    bucket: Arc<BucketState>,
+    pin: Pin,
+    version: Version,
+}
+
+impl View {
+    pub(crate) fn begin(keyspace: &Arc<Keyspace>, bucket: &Arc<BucketState>) -> Result<View> {
+        let (pin, version) = keyspace.pin();
+        keyspace.check_bucket(bucket, pin.watermark())?;
+        let (keyspace, bucket) = (Arc::clone(keyspace), Arc::clone(bucket));
+        Ok(View {
+            keyspace,
+            bucket,
+            pin,
+            version,
+        })
+    }
+
+    /// The version of the bucket's partition that the view shows.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The state of a key at the view's moment, or `None` if it did not exist.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`, `Corrupt`, `Io`.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
+        let key = key.as_ref();
+        batch::check_key(key)?;
+        let watermark = self.pin.watermark();
+        self.keyspace.get_at(&self.bucket, key, watermark)
+    }
+
+    /// Begins a scan of the bucket at the view's moment. See [`crate::Bucket::scan`] for its cost.
+    pub fn scan(&self, scan: &Scan) -> Entries {
+        Entries::at(&self.keyspace, &self.bucket, scan, &self.pin, self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Scan, Store};
+
+    #[test]
+    fn a_view_does_not_see_what_is_written_after_it() {
+        let store = Store::memory();
+        let bucket = store.bucket("b").unwrap();
+        bucket.put("kept", "old").unwrap();
+        bucket.put("gone", "old").unwrap();
+        let view = bucket.view().unwrap();
+        bucket.put("kept", "new").unwrap();
+        bucket.put("kept", "newer").unwrap();
+        bucket.delete("gone").unwrap();
+        bucket.put("later", "new").unwrap();
+        for key in ["kept", "gone"] {
+            assert_eq!(view.get(key).unwrap().unwrap().value, "old", "{key}");
+        }
+        assert_eq!(view.get("later").unwrap(), None);
+        let keys: Vec<_> = view
+            .scan(&Scan::default())
+            .map(|row| row.unwrap().0)
+            .collect();
+        assert_eq!(keys, ["gone", "kept"]);
+        assert!(bucket.version() > view.version());
+    }
+}

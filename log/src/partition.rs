@@ -1,0 +1,523 @@
+//! A partition: one append-only byte stream, its segments, and its commits.
+//!
+//! # Watermarks
+//!
+//! ```text
+//! durable <= written <= end          visible <= written
+//! ```
+//!
+//! * `end`: everything below has been *sequenced*, that is, given its place. Only poison or a
+//!   crash can stop it from being written.
+//! * `written`: everything below has reached the kernel; it survives the death of the process.
+//! * `durable`: everything below was covered by a sync that returned; it survives a power loss.
+//!   Only below it are bytes served from the memory map.
+//! * `visible`: what readers may act on. A `Local` batch becomes visible when it is durable, a
+//!   `Buffered` one when it is written and everything before it is visible.
+//!
+//! # Order of a write
+//!
+//! [`Partition::try_append`] copies the batch into the open group and gives it its offset; it
+//! never touches the disk. The group is written and synced by whoever waits first (`lead`).
+//! Segments change only in [`Partition::make_room`], with nothing pending (`roll`), so at most one
+//! segment ever holds bytes that are not durable.
+//!
+//! # Failure
+//!
+//! A failed write or sync *poisons* the partition: the waiters get `OutcomeUnknown`, later appends
+//! `Poisoned`, and `visible` falls back to `durable` for good. Nothing is retried on the same
+//! file; no footer and no mark is written any more; the close counts as unclean.
+
+mod lead;
+mod mark;
+mod replay;
+mod roll;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::commit::{Commit, Group};
+use crate::error::{Error, Result};
+use crate::frame::{BatchBuffer, RECORD_HEADER_BYTES, decode_record, record_length};
+use crate::identity::{LogId, Offset, PartitionId};
+use crate::log::Options;
+use crate::recovery::{Recovered, RecoveryReport};
+use crate::segment::Segment;
+use crate::segment::prepare::Spare;
+use crate::slots::Slots;
+use crate::superblock::Superblock;
+use crate::vfs::{File, Vfs};
+
+pub use lead::BUFFERED_BYTES_MAX;
+pub use replay::ReplayedBatch;
+
+/// The most bytes that wait in one group; past it, appends wait for the group to be written.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+
+/// When a batch counts as acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Written to the kernel: survives the death of the process, not a power loss. Synced within
+    /// [`Options::buffered_sync`].
+    Buffered,
+    /// Synced to the local disk: survives a power loss.
+    Local,
+}
+
+/// A batch that has its place in the log.
+#[derive(Debug)]
+pub struct Appended {
+    /// Where the batch stands; also its version.
+    pub offset: Offset,
+    /// Where the next batch will stand, unless a segment ends here.
+    pub end: Offset,
+    /// Completes when the batch is as durable as was asked for.
+    pub commit: Commit,
+}
+
+/// An open partition. See the module for its contract. All calls may come from many threads.
+pub struct Partition {
+    id: PartitionId,
+    log: LogId,
+    vfs: Arc<dyn Vfs>,
+    directory: PathBuf,
+    options: Options,
+    tail: Mutex<Tail>,
+    /// Signalled when `leading` or `rolling` ends, a group is handed over, or the partition stops.
+    changed: Condvar,
+    segments: RwLock<Vec<Arc<Segment>>>,
+    active: RwLock<Option<Arc<Active>>>,
+    end: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    visible: AtomicU64,
+    poison: OnceLock<Arc<str>>,
+    superblock: Mutex<(Slots, Superblock)>,
+    spare: Mutex<Option<Spare>>,
+    spare_serial: AtomicU64,
+    newest_time_ms: AtomicU64,
+    /// When (clock's elapsed time, in ms) the newest group was written.
+    written_at_ms: AtomicU64,
+    recovery: RecoveryReport,
+    counters: Counters,
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+struct Active {
+    segment: Arc<Segment>,
+    file: Arc<dyn File>,
+}
+
+/// What is decided under the tail's lock: the order of batches.
+#[derive(Debug)]
+struct Tail {
+    end: Offset,
+    active: Option<Arc<Active>>,
+    open: Option<OpenGroup>,
+    leading: bool,
+    rolling: bool,
+    /// The superblock says "open", so frames may be written.
+    armed: bool,
+    stopping: bool,
+    /// A written group's buffer, kept to be filled again.
+    buffer: Vec<u8>,
+}
+
+/// A group that batches still join.
+#[derive(Debug)]
+struct OpenGroup {
+    group: Arc<Group>,
+    base: Offset,
+    bytes: Vec<u8>,
+    /// Where in `bytes` each batch starts.
+    starts: Vec<u32>,
+    first_local: Option<Offset>,
+    needs_sync: bool,
+    /// A commit of this group has no thread of its own.
+    handed_over: bool,
+}
+
+/// Counts of what the partition asked of the disk since it was opened.
+#[derive(Debug, Default)]
+struct Counters {
+    batches: AtomicU64,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What a partition holds and has done since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// Where the retained log begins.
+    pub start: Offset,
+    /// Everything below has its place.
+    pub end: Offset,
+    /// Everything below survives a power loss.
+    pub durable: Offset,
+    /// Number of segment files.
+    pub segments: usize,
+    /// Bytes of log in them.
+    pub bytes: u64,
+    /// Bytes of files that are prepared for log to come: the spare, and the unused room of the
+    /// segment being written.
+    pub prepared_bytes: u64,
+    /// Batches appended since the partition was opened.
+    pub batches: u64,
+    /// Write calls for them.
+    pub writes: u64,
+    /// Syncs for them.
+    pub syncs: u64,
+}
+
+impl Partition {
+    pub(crate) fn start(
+        id: PartitionId,
+        log: LogId,
+        vfs: Arc<dyn Vfs>,
+        directory: &Path,
+        options: Options,
+        recovered: Recovered,
+    ) -> Arc<Partition> {
+        let end = recovered.end;
+        let active = recovered
+            .active
+            .map(|(segment, file)| Arc::new(Active { segment, file }));
+        let tail = Tail {
+            end,
+            active: active.clone(),
+            open: None,
+            leading: false,
+            rolling: false,
+            armed: false,
+            stopping: false,
+            buffer: Vec::new(),
+        };
+        let time_ms = recovered.superblock.1.time_ms;
+        Arc::new(Partition {
+            id,
+            log,
+            vfs,
+            directory: directory.to_owned(),
+            tail: Mutex::new(tail),
+            changed: Condvar::new(),
+            segments: RwLock::new(recovered.segments),
+            active: RwLock::new(active),
+            end: AtomicU64::new(end.get()),
+            written: AtomicU64::new(end.get()),
+            durable: AtomicU64::new(end.get()),
+            visible: AtomicU64::new(end.get()),
+            poison: OnceLock::new(),
+            superblock: Mutex::new(recovered.superblock),
+            spare: Mutex::new(None),
+            spare_serial: AtomicU64::new(1),
+            newest_time_ms: AtomicU64::new(time_ms),
+            written_at_ms: AtomicU64::new(0),
+            recovery: recovered.report,
+            counters: Counters::default(),
+            options,
+        })
+    }
+
+    /// The partition's number.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// What the opening of this partition found, kept and dropped.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// Gives the batch its place behind everything sequenced so far, or `None` if there is no room
+    /// for it yet: then call [`Partition::make_room`], with no lock held, and come again.
+    ///
+    /// Never touches the disk. Cost: one short lock and one copy of the batch. The batch is
+    /// written when its commit is waited for, polled or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the batch is larger than [`crate::BATCH_BYTES_MAX`];
+    /// [`Error::Poisoned`].
+    pub fn try_append(
+        self: &Arc<Self>,
+        batch: &BatchBuffer,
+        time_ms: u64,
+        durability: Durability,
+    ) -> Result<Option<Appended>> {
+        batch.check_size()?;
+        let bytes = batch.byte_len();
+        let mut tail = self.tail.lock();
+        self.check_poison()?;
+        if !tail.has_room(bytes) {
+            return Ok(None);
+        }
+        let Some(active) = tail.active.clone() else {
+            return Ok(None);
+        };
+        let offset = tail.end;
+        let end = offset.plus(bytes as u64);
+        let open = tail.open_group();
+        open.starts
+            .push(u32::try_from(open.bytes.len()).unwrap_or(u32::MAX));
+        batch.place_at(offset, active.segment.seed(), time_ms, &mut open.bytes);
+        if durability == Durability::Local {
+            open.needs_sync = true;
+            open.first_local.get_or_insert(offset);
+        }
+        let commit = Commit::pending(Arc::clone(self), Arc::clone(&open.group));
+        tail.end = end;
+        self.end.store(end.get(), Ordering::Release);
+        self.newest_time_ms.fetch_max(time_ms, Ordering::Relaxed);
+        Ok(Some(Appended {
+            offset,
+            end,
+            commit,
+        }))
+    }
+
+    /// Completes once everything sequenced so far is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`] if the partition has failed already.
+    pub fn barrier(self: &Arc<Self>) -> Result<Commit> {
+        let mut tail = self.tail.lock();
+        self.check_poison()?;
+        if tail.open.is_none() && self.durable() == tail.end {
+            return Ok(Commit::completed());
+        }
+        let open = tail.open_group();
+        open.needs_sync = true;
+        Ok(Commit::pending(Arc::clone(self), Arc::clone(&open.group)))
+    }
+
+    /// Batches below this offset may be shown to readers. After poison: durable ones only.
+    pub fn visible(&self) -> Offset {
+        if self.poison.get().is_some() {
+            return self.durable();
+        }
+        Offset::new(self.visible.load(Ordering::Acquire))
+    }
+
+    /// Everything below this offset survives a power loss.
+    pub fn durable(&self) -> Offset {
+        Offset::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Everything below this offset has its place.
+    pub fn end(&self) -> Offset {
+        Offset::new(self.end.load(Ordering::Acquire))
+    }
+
+    /// The greatest time that a retained or marked batch carries, in milliseconds since 1970.
+    pub fn newest_time_ms(&self) -> u64 {
+        self.newest_time_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether an earlier failure stops all writes.
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.get().is_some()
+    }
+
+    /// Calls `read` with the payload of the record at `offset`, its checksum verified on this
+    /// read. Anything written can be read; what is not yet durable is copied from the page cache,
+    /// the rest is borrowed from the memory map.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] if no retained segment holds the offset; [`Error::Corrupt`].
+    pub fn with_record<T>(&self, offset: Offset, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        if offset < self.durable() {
+            let segments = self.segments.read();
+            let segment = find(&segments, offset)?;
+            return Ok(read(&segment.record(offset)?));
+        }
+        self.unsynced_record(offset).map(|payload| read(&payload))
+    }
+
+    /// The payload of the record at `offset`, like [`Partition::with_record`], in a form that can
+    /// be kept: it pins its segment's memory map rather than copying.
+    pub fn record(&self, offset: Offset) -> Result<RecordBytes> {
+        if offset >= self.durable() {
+            return self.unsynced_record(offset).map(RecordBytes::owned);
+        }
+        let segment = Arc::clone(find(&self.segments.read(), offset)?);
+        let length = match segment.record(offset)? {
+            Cow::Owned(payload) => return Ok(RecordBytes::owned(payload)),
+            Cow::Borrowed(payload) => payload.len() as u64,
+        };
+        let start = offset.plus(RECORD_HEADER_BYTES as u64);
+        Ok(RecordBytes(Kept::Mapped {
+            segment,
+            start,
+            end: start.plus(length),
+        }))
+    }
+
+    /// Where the partition stands.
+    pub fn status(&self) -> PartitionStatus {
+        // Not waited for while one is being prepared: it holds nothing yet.
+        let spare = self.spare.try_lock();
+        let spare = spare.and_then(|spare| spare.as_ref().map(|spare| spare.file_bytes));
+        let spare = spare.unwrap_or(0);
+        let active = self.active.read().clone();
+        let room = active.map_or(0, |active| active.segment.limit().since(self.end()));
+        let segments = self.segments.read();
+        PartitionStatus {
+            start: segments
+                .first()
+                .map_or(self.durable(), |segment| segment.base()),
+            end: self.end(),
+            durable: self.durable(),
+            segments: segments.len(),
+            bytes: segments
+                .iter()
+                .map(|segment| segment.published().since(segment.base()))
+                .sum(),
+            prepared_bytes: spare + room,
+            batches: self.counters.batches.load(Ordering::Relaxed),
+            writes: self.counters.writes.load(Ordering::Relaxed),
+            syncs: self.counters.syncs.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A record that is written but not durable: read from the page cache into memory of its own.
+    fn unsynced_record(&self, offset: Offset) -> Result<Vec<u8>> {
+        let missing = Error::OutOfRange { offset };
+        let Some(active) = self.active.read().clone() else {
+            return Err(missing);
+        };
+        let segment = &active.segment;
+        if offset < segment.base() || offset.get() >= self.written.load(Ordering::Acquire) {
+            // It may have become durable, and its segment sealed, since the caller looked.
+            let segments = self.segments.read();
+            return Ok(find(&segments, offset)?.record(offset)?.into_owned());
+        }
+        let position = segment.position(offset);
+        let read = |length: usize| {
+            let mut bytes = vec![0; length];
+            active
+                .file
+                .read_exact_at(&mut bytes, position)
+                .map(|()| bytes)
+                .map_err(|error| Error::io("read", segment.path(), error))
+        };
+        let damaged = || {
+            Error::corrupt(
+                segment.path(),
+                position,
+                "the record's checksum does not match",
+            )
+        };
+        let room = segment.limit().since(offset);
+        let length = record_length(&read(RECORD_HEADER_BYTES)?)
+            .map(|length| length + RECORD_HEADER_BYTES)
+            .filter(|&length| length as u64 <= room)
+            .ok_or_else(damaged)?;
+        let frame = read(length)?;
+        decode_record(&frame, offset, segment.seed())
+            .map(<[u8]>::to_vec)
+            .ok_or_else(damaged)
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned {
+                cause: Arc::clone(cause),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Records the failure that ends all writing, and turns it into what waiters are told.
+    fn poison_with(&self, error: &Error) -> Error {
+        let cause = self.poison.get_or_init(|| error.to_string().into());
+        Error::OutcomeUnknown {
+            cause: Arc::clone(cause),
+        }
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Partition({} of {})", self.id, self.log)
+    }
+}
+
+impl Tail {
+    fn has_room(&self, bytes: usize) -> bool {
+        let Some(active) = &self.active else {
+            return false;
+        };
+        let pending = self.open.as_ref().map_or(0, |open| open.bytes.len());
+        self.armed
+            && !self.rolling
+            && !self.stopping
+            && self.end.plus(bytes as u64) <= active.segment.limit()
+            && (pending == 0 || pending + bytes <= GROUP_BYTES_MAX)
+    }
+
+    fn open_group(&mut self) -> &mut OpenGroup {
+        let base = self.end;
+        let buffer = &mut self.buffer;
+        self.open.get_or_insert_with(|| OpenGroup {
+            group: Arc::default(),
+            base,
+            bytes: std::mem::take(buffer),
+            starts: Vec::new(),
+            first_local: None,
+            needs_sync: false,
+            handed_over: false,
+        })
+    }
+}
+
+/// The segment that holds an offset.
+fn find(segments: &[Arc<Segment>], offset: Offset) -> Result<&Arc<Segment>> {
+    let after = segments.partition_point(|segment| segment.base() <= offset);
+    segments[..after].last().ok_or(Error::OutOfRange { offset })
+}
+
+/// A record's payload that can be kept: it pins the memory map it lies in.
+#[derive(Debug)]
+pub struct RecordBytes(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    Mapped {
+        segment: Arc<Segment>,
+        start: Offset,
+        end: Offset,
+    },
+    Owned(Vec<u8>),
+}
+
+impl RecordBytes {
+    fn owned(payload: Vec<u8>) -> RecordBytes {
+        RecordBytes(Kept::Owned(payload))
+    }
+}
+
+impl AsRef<[u8]> for RecordBytes {
+    fn as_ref(&self) -> &[u8] {
+        match &self.0 {
+            Kept::Owned(payload) => payload,
+            Kept::Mapped {
+                segment,
+                start,
+                end,
+            } => match segment.bytes(*start..*end) {
+                Some(Cow::Borrowed(payload)) => payload,
+                // Only a range that was borrowed once is kept as `Mapped`, and what is published
+                // stays published and borrowed.
+                _ => &[],
+            },
+        }
+    }
+}

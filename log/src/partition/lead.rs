@@ -1,0 +1,197 @@
+//! Leading a group: one write, one sync, one wake.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::{Active, OpenGroup, Partition, Tail};
+use crate::commit::{Group, LEADING};
+use crate::error::{Error, Result};
+use crate::frame::seal_header;
+use crate::identity::Offset;
+use crate::vfs::SyncSite;
+
+/// The sync that makes a group of batches durable.
+pub(crate) const GROUP: SyncSite = SyncSite("group");
+
+/// Unsynced bytes at which a group of `Buffered` batches is synced all the same.
+pub const BUFFERED_BYTES_MAX: u64 = 16 << 20;
+
+/// The largest buffer that is kept between groups.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+impl Partition {
+    /// Blocks until the group has ended, leading it if nobody does.
+    pub(crate) fn wait_for(&self, group: &Arc<Group>) -> Result<()> {
+        loop {
+            if let Some(outcome) = group.outcome() {
+                return outcome;
+            }
+            let seen = group.state();
+            if seen != LEADING {
+                let tail = self.tail.lock();
+                if tail.may_lead(group) {
+                    self.lead(tail);
+                    continue;
+                }
+            }
+            group.sleep_while(seen);
+        }
+    }
+
+    /// Gives a group without a waiting thread to whoever steps the partition.
+    pub(crate) fn hand_over(&self, group: &Arc<Group>) {
+        let mut tail = self.tail.lock();
+        if let Some(open) = &mut tail.open
+            && Arc::ptr_eq(&open.group, group)
+            && !open.handed_over
+        {
+            open.handed_over = true;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Leads the open group if it was handed over and nobody leads; says whether it did.
+    pub fn step_commit(&self) -> bool {
+        let tail = self.tail.lock();
+        if !tail.has_work() {
+            return false;
+        }
+        self.lead(tail);
+        true
+    }
+
+    /// Loops [`Partition::step_commit`] until the partition stops.
+    pub(crate) fn run_commits(&self) {
+        loop {
+            let mut tail = self.tail.lock();
+            while !tail.has_work() {
+                if tail.stopping && tail.open.is_none() {
+                    return;
+                }
+                self.changed.wait(&mut tail);
+            }
+            self.lead(tail);
+        }
+    }
+
+    /// Writes and syncs the open group. The caller has seen that nobody leads.
+    pub(super) fn lead(&self, mut tail: MutexGuard<'_, Tail>) {
+        let Some(mut open) = tail.open.take() else {
+            return;
+        };
+        let Some(active) = tail.active.clone() else {
+            // Nothing was ever appended, so there is nothing to make durable.
+            drop(tail);
+            return open.group.finish(Ok(()));
+        };
+        tail.leading = true;
+        open.group.begin_leading();
+        drop(tail);
+
+        let outcome = self
+            .write_group(&active, &mut open)
+            .map_err(|error| self.poison_with(&error));
+
+        let mut tail = self.tail.lock();
+        tail.leading = false;
+        tail.keep_buffer(std::mem::take(&mut open.bytes));
+        let mut abandoned = None;
+        if outcome.is_err() {
+            abandoned = tail.open.take().map(|open| open.group);
+        } else if let Some(next) = &tail.open {
+            // The next leader starts before the waiters of this group are woken, so the disk does
+            // not wait for them.
+            next.group.elect();
+        }
+        let wake_others = tail.rolling || tail.stopping || tail.has_work();
+        drop(tail);
+        if wake_others {
+            self.changed.notify_all();
+        }
+        if let (Some(group), Err(error)) = (abandoned, &outcome) {
+            group.finish(Err(error.clone()));
+        }
+        open.group.finish(outcome);
+    }
+
+    fn write_group(&self, active: &Active, open: &mut OpenGroup) -> Result<()> {
+        self.check_poison()?;
+        let segment = &active.segment;
+        let end = open.base.plus(open.bytes.len() as u64);
+        let synced = self.durable();
+        if !open.bytes.is_empty() {
+            open.seal(synced, active);
+            active
+                .file
+                .write_at(&open.bytes, segment.position(open.base))
+                .map_err(|error| Error::io("write", segment.path(), error))?;
+            self.written.store(end.get(), Ordering::Release);
+            self.written_at_ms
+                .store(self.elapsed_ms(), Ordering::Relaxed);
+            self.counters.writes.fetch_add(1, Ordering::Relaxed);
+            self.counters
+                .batches
+                .fetch_add(open.starts.len() as u64, Ordering::Relaxed);
+            self.counters
+                .bytes
+                .fetch_add(open.bytes.len() as u64, Ordering::Relaxed);
+            let visible = open.first_local.unwrap_or(end);
+            self.visible.fetch_max(visible.get(), Ordering::Release);
+        }
+        if synced < end && (open.needs_sync || end.since(synced) > BUFFERED_BYTES_MAX) {
+            self.sync_active(active, end)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything below `end` durable, which must all have been written.
+    pub(super) fn sync_active(&self, active: &Active, end: Offset) -> Result<()> {
+        active
+            .file
+            .sync_data(GROUP)
+            .map_err(|error| Error::io("sync", active.segment.path(), error))?;
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        active.segment.publish(end);
+        self.durable.store(end.get(), Ordering::Release);
+        self.visible.fetch_max(end.get(), Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.options.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl OpenGroup {
+    fn seal(&mut self, synced: Offset, active: &Active) {
+        let seed = active.segment.seed();
+        for &start in &self.starts {
+            let offset = self.base.plus(u64::from(start));
+            seal_header(&mut self.bytes[start as usize..], offset, seed, synced);
+        }
+    }
+}
+
+impl Tail {
+    fn may_lead(&self, group: &Arc<Group>) -> bool {
+        !self.leading
+            && self
+                .open
+                .as_ref()
+                .is_some_and(|open| Arc::ptr_eq(&open.group, group))
+    }
+
+    /// Whether a group waits for a thread that is not its own.
+    fn has_work(&self) -> bool {
+        !self.leading && self.open.as_ref().is_some_and(|open| open.handed_over)
+    }
+
+    fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= BUFFER_BYTES_KEPT && bytes.capacity() > self.buffer.capacity() {
+            bytes.clear();
+            self.buffer = bytes;
+        }
+    }
+}

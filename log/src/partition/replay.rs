@@ -1,0 +1,89 @@
+//! Reading the log front to back.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::Partition;
+use crate::error::{Error, Result};
+use crate::frame::{BATCH_HEADER_BYTES, BatchHeader, Records};
+use crate::identity::Offset;
+use crate::segment::Segment;
+
+/// A batch as it stands in the log. All of it has been verified.
+#[derive(Clone, Debug)]
+pub struct ReplayedBatch<'a> {
+    /// Where the batch stands.
+    pub offset: Offset,
+    /// Where the next one stands, unless a segment ends here.
+    pub end: Offset,
+    /// The time the batch was judged by, in milliseconds since 1970.
+    pub time_ms: u64,
+    records: Vec<(Offset, &'a [u8])>,
+}
+
+impl<'a> ReplayedBatch<'a> {
+    /// The batch's records: where each stands, and its payload.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = (Offset, &'a [u8])> + '_ {
+        self.records.iter().copied()
+    }
+}
+
+impl Partition {
+    /// Calls `visit` with every retained durable batch from `from` on, in log order, until it
+    /// breaks or the durable end (as it was at the call) is reached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], naming file and position, at the first batch that does not verify:
+    /// everything below the durable end was written and synced, so this is damage and no tail.
+    pub fn replay(
+        &self,
+        from: Offset,
+        mut visit: impl FnMut(ReplayedBatch<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let durable = self.durable();
+        let segments: Vec<Arc<Segment>> = self.segments.read().clone();
+        for segment in segments {
+            let end = segment.published().min(durable);
+            let mut offset = segment.base();
+            while offset < end {
+                let Some((batch_end, header)) = next_batch(&segment, offset, end) else {
+                    return Err(damaged(&segment, offset));
+                };
+                if offset >= from {
+                    let body_start = offset.plus(BATCH_HEADER_BYTES as u64);
+                    let Some(body) = segment.bytes(body_start..batch_end) else {
+                        return Err(damaged(&segment, offset));
+                    };
+                    let records = Records::new(&body, body_start, segment.seed())
+                        .collect::<std::result::Result<Vec<_>, Offset>>()
+                        .map_err(|at| damaged(&segment, at))?;
+                    let time_ms = header.time_ms;
+                    let batch = ReplayedBatch {
+                        offset,
+                        end: batch_end,
+                        time_ms,
+                        records,
+                    };
+                    if visit(batch).is_break() {
+                        return Ok(());
+                    }
+                }
+                offset = batch_end;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn next_batch(segment: &Segment, offset: Offset, end: Offset) -> Option<(Offset, BatchHeader)> {
+    let head = segment.bytes(offset..offset.plus(BATCH_HEADER_BYTES as u64).min(end))?;
+    let header = BatchHeader::decode(&head, offset, segment.seed())?;
+    let batch_end = offset.plus(header.batch_bytes());
+    (batch_end <= end).then_some((batch_end, header))
+}
+
+fn damaged(segment: &Segment, offset: Offset) -> Error {
+    let what = "a batch that was durable does not verify";
+    Error::corrupt(segment.path(), segment.position(offset), what)
+}

@@ -1,0 +1,216 @@
+//! Making room: arming the superblock, and going from one segment to the next.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Active, Partition, Tail};
+use crate::error::{Error, Result};
+use crate::frame::BATCH_BYTES_MAX;
+use crate::identity::{Offset, SegmentNumber, Term};
+use crate::segment::prepare::Spare;
+use crate::segment::sectors::{FOOTER_POSITION, Footer, Header};
+use crate::segment::{PAGE_BYTES, Segment, file_name};
+use crate::vfs::SyncSite;
+
+/// The header of a segment that is about to get its name.
+pub(crate) const HEADER: SyncSite = SyncSite("segment header");
+/// The name of a segment that is about to get frames.
+pub(crate) const SEGMENT_NAME: SyncSite = SyncSite("segment name");
+
+impl Partition {
+    /// Blocks until a batch of `bytes` fits behind what is sequenced, going on to a new segment if
+    /// it must. Call it with no lock held: it may write, sync and wait for others to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DiskFull`] if the next segment cannot be prepared (nothing is harmed, later calls
+    /// try again); [`Error::Invalid`] if no segment is large enough; [`Error::Poisoned`].
+    pub fn make_room(&self, bytes: usize) -> Result<()> {
+        let bytes_max = self.batch_bytes_max();
+        if bytes > bytes_max {
+            let what = format!("a batch of {bytes} bytes; the most is {bytes_max}");
+            return Err(Error::Invalid { what });
+        }
+        loop {
+            let mut tail = self.tail.lock();
+            self.check_poison()?;
+            if tail.has_room(bytes) {
+                return Ok(());
+            }
+            if tail.stopping {
+                return Err(Error::Poisoned {
+                    cause: "the store is closed".into(),
+                });
+            }
+            if tail.rolling {
+                self.changed.wait(&mut tail);
+                continue;
+            }
+            tail.rolling = true;
+            drop(tail);
+            let outcome = self.roll(bytes);
+            self.tail.lock().rolling = false;
+            self.changed.notify_all();
+            outcome?;
+        }
+    }
+
+    /// The largest batch that an empty segment of this partition takes.
+    pub fn batch_bytes_max(&self) -> usize {
+        let room = self.options.segment_bytes - PAGE_BYTES;
+        usize::try_from(room)
+            .unwrap_or(usize::MAX)
+            .min(BATCH_BYTES_MAX)
+    }
+
+    /// Prepares the next segment ahead of use; says whether it did anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DiskFull`] and other failures to prepare; they harm nothing.
+    pub fn step_prepare(&self) -> Result<bool> {
+        let mut spare = self.spare.lock();
+        if spare.is_some() || self.is_poisoned() {
+            return Ok(false);
+        }
+        *spare = Some(self.prepare_spare()?);
+        Ok(true)
+    }
+
+    fn prepare_spare(&self) -> Result<Spare> {
+        let serial = self.spare_serial.fetch_add(1, Ordering::Relaxed);
+        Spare::prepare(
+            self.vfs.as_ref(),
+            &self.directory,
+            serial,
+            self.options.segment_bytes,
+        )
+    }
+
+    /// Arms the superblock and, if the active segment lacks room, begins the next one. The caller
+    /// holds the `rolling` flag, so nothing new is sequenced.
+    fn roll(&self, bytes: usize) -> Result<()> {
+        self.drain()?;
+        self.arm()?;
+        if self.tail.lock().active_has_room(bytes) {
+            return Ok(());
+        }
+        // The spare comes first: a full disk must leave the active segment as it is.
+        let prepared = self.spare.lock().take();
+        let spare = match prepared {
+            Some(spare) => spare,
+            None => self.prepare_spare()?,
+        };
+        let (active, end) = {
+            let tail = self.tail.lock();
+            (tail.active.clone(), tail.end)
+        };
+        self.replace_segment(active, end, spare)
+            .map_err(|error| self.poison_with(&error))
+    }
+
+    /// Waits until nothing is pending and everything sequenced is durable.
+    pub(super) fn drain(&self) -> Result<()> {
+        loop {
+            let mut tail = self.tail.lock();
+            self.check_poison()?;
+            if tail.leading {
+                self.changed.wait(&mut tail);
+                continue;
+            }
+            if tail.open.is_none() {
+                if self.durable() == tail.end {
+                    return Ok(());
+                }
+                tail.open_group().needs_sync = true;
+            }
+            self.lead(tail);
+        }
+    }
+
+    fn replace_segment(
+        &self,
+        active: Option<Arc<Active>>,
+        end: Offset,
+        spare: Spare,
+    ) -> Result<()> {
+        if let Some(active) = active {
+            // Not synced: until it reaches the disk, the next header's `previous_end`, which is
+            // synced before any frame follows, says and vouches for the same.
+            let footer = Footer { end }.encode(active.segment.header());
+            let path = active.segment.path();
+            active
+                .file
+                .write_at(&footer, FOOTER_POSITION)
+                .map_err(|error| Error::io("write", path, error))?;
+        }
+        let begun = Arc::new(self.begin_segment(end, spare)?);
+        let base = begun.segment.base();
+        // Readers find the segment before anything in it is visible.
+        self.segments.write().push(Arc::clone(&begun.segment));
+        *self.active.write() = Some(Arc::clone(&begun));
+        let mut tail = self.tail.lock();
+        tail.active = Some(begun);
+        tail.end = base;
+        for watermark in [&self.end, &self.written, &self.durable, &self.visible] {
+            watermark.store(base.get(), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Turns a spare into the segment behind `end`: header, sync, name, directory sync.
+    fn begin_segment(&self, end: Offset, spare: Spare) -> Result<Active> {
+        let superblock = self.superblock.lock().1;
+        let number = self.next_number();
+        let header = Header {
+            log: self.log,
+            partition: self.id,
+            number,
+            incarnation: superblock.incarnation,
+            term: Term::default(),
+            base: end.max(superblock.resume),
+            previous_end: end,
+            file_bytes: spare.file_bytes,
+        };
+        if header.base.plus(spare.file_bytes) >= Offset::MAX {
+            return Err(Error::Invalid {
+                what: "the log has reached 2^53 bytes".into(),
+            });
+        }
+        let path = self.directory.join(file_name(number));
+        spare
+            .file
+            .write_at(&header.encode(), 0)
+            .map_err(|error| Error::io("write", &spare.path, error))?;
+        spare
+            .file
+            .sync_data(HEADER)
+            .map_err(|error| Error::io("sync", &spare.path, error))?;
+        self.vfs
+            .rename(&spare.path, &path)
+            .map_err(|error| Error::io("rename", &spare.path, error))?;
+        self.vfs
+            .sync_directory(&self.directory, SEGMENT_NAME)
+            .map_err(|error| Error::io("sync", &self.directory, error))?;
+        let segment = Segment::new(&path, header, spare.file.as_ref(), header.base)?;
+        Ok(Active {
+            segment: Arc::new(segment),
+            file: spare.file,
+        })
+    }
+
+    fn next_number(&self) -> SegmentNumber {
+        self.segments
+            .read()
+            .last()
+            .map_or(SegmentNumber(1), |segment| segment.number().next())
+    }
+}
+
+impl Tail {
+    fn active_has_room(&self, bytes: usize) -> bool {
+        self.active
+            .as_ref()
+            .is_some_and(|active| self.end.plus(bytes as u64) <= active.segment.limit())
+    }
+}

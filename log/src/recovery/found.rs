@@ -1,0 +1,217 @@
+//! The segment files as an open finds them: who they are, that they follow one another, and where
+//! the log ends in the newest. Only reads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Place;
+use super::scan::scan;
+use crate::error::{Error, Result};
+use crate::identity::{Offset, SegmentNumber};
+use crate::segment::sectors::{Footer, Header, Sector, SectorFault};
+use crate::segment::{Listing, PAGE_BYTES, Segment, file_name};
+use crate::superblock::Superblock;
+use crate::vfs::{File, SECTOR_BYTES};
+
+/// A segment file as it was found.
+pub(super) struct FoundFile {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn File>,
+    pub(super) header: Header,
+    pub(super) footer: Option<Footer>,
+}
+
+/// Where the newest file's log ends, and what is known of it.
+pub(super) struct Tail {
+    pub(super) end: Offset,
+    pub(super) vouched: Offset,
+    /// The file takes no more frames: it is sealed, or an earlier recovery cut it.
+    pub(super) ended: bool,
+    pub(super) dropped_bytes: u64,
+}
+
+impl FoundFile {
+    pub(super) fn open(
+        place: &Place<'_>,
+        block: &Superblock,
+        number: SegmentNumber,
+    ) -> Result<FoundFile> {
+        let path = place.directory.join(file_name(number));
+        let file = place
+            .vfs
+            .open(&path)
+            .map_err(|error| Error::io("open", &path, error))?;
+        let mut page = [0; 2 * SECTOR_BYTES];
+        file.read_exact_at(&mut page, 0)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => {
+                    Error::corrupt(&path, 0, "the file is shorter than its header")
+                }
+                _ => Error::io("read", &path, error),
+            })?;
+        let (first, second) = page.split_at(SECTOR_BYTES);
+        let sector = |bytes: &[u8]| {
+            let mut sector: Sector = [0; SECTOR_BYTES];
+            sector.copy_from_slice(bytes);
+            sector
+        };
+        let header = Header::decode(&sector(first))
+            .map_err(|fault| sector_error(&path, 0, "the header", fault))?;
+        if (header.log, header.partition, header.number) != (place.log, place.partition, number) {
+            return Err(Error::corrupt(&path, 0, "the header of another segment"));
+        }
+        if header.incarnation > block.incarnation {
+            return Err(Error::corrupt(
+                &path,
+                0,
+                "the segment is newer than the superblock",
+            ));
+        }
+        // A footer that does not verify was torn by a crash, or has rotted. The end of the segment
+        // is then told by the next one, by a slot, or by the frames; `verify` reports it.
+        let footer = match Footer::decode(&sector(second), &header) {
+            Ok(footer) => Some(footer),
+            Err(SectorFault::Format(found)) => {
+                return Err(sector_error(
+                    &path,
+                    0,
+                    "the footer",
+                    SectorFault::Format(found),
+                ));
+            }
+            Err(_) => None,
+        };
+        Ok(FoundFile {
+            path,
+            file,
+            header,
+            footer,
+        })
+    }
+
+    pub(super) fn position(&self, offset: Offset) -> u64 {
+        PAGE_BYTES + offset.since(self.header.base)
+    }
+
+    /// Above every offset that was ever handed out while this file was the newest.
+    pub(super) fn past(&self) -> Offset {
+        self.header.base.plus(2 * self.header.file_bytes)
+    }
+
+    /// Whether no frame was ever written to this file, the newest.
+    pub(super) fn is_unused(&self, tail: &Tail, block: &Superblock) -> bool {
+        !tail.ended
+            && tail.end == self.header.base
+            && tail.dropped_bytes == 0
+            && block
+                .cut
+                .is_none_or(|cut| cut.copy != Some(self.header.number))
+    }
+
+    pub(super) fn limit(&self) -> Offset {
+        self.header.base.plus(self.header.file_bytes - PAGE_BYTES)
+    }
+
+    pub(super) fn segment(&self, end: Offset) -> Result<Segment> {
+        Segment::new(&self.path, self.header, self.file.as_ref(), end)
+    }
+
+    /// Decides where the log ends in this file, the newest.
+    pub(super) fn tail(
+        &self,
+        place: &Place<'_>,
+        block: &Superblock,
+        closed: bool,
+        vouched: Offset,
+    ) -> Result<Tail> {
+        let decided = if let Some(footer) = &self.footer {
+            Some((footer.end, true))
+        } else if let Some(cut) = block.cut.filter(|cut| cut.segment == self.header.number) {
+            Some((cut.end, true))
+        } else if closed {
+            Some((block.marked, false))
+        } else {
+            None
+        };
+        if let Some((end, ended)) = decided {
+            if !(self.header.base..=self.limit()).contains(&end) {
+                let what = "the superblock puts the end of the log outside of the newest segment";
+                return Err(Error::corrupt(&self.path, 0, what));
+            }
+            return Ok(Tail {
+                end,
+                vouched: vouched.max(end),
+                ended,
+                dropped_bytes: 0,
+            });
+        }
+        let found = scan(place.vfs, &self.path, self.header)?;
+        Ok(Tail {
+            end: found.end,
+            vouched: vouched.max(found.vouched),
+            ended: false,
+            dropped_bytes: found.used_end.since(found.end),
+        })
+    }
+}
+
+fn sector_error(path: &Path, position: u64, what: &str, fault: SectorFault) -> Error {
+    match fault {
+        SectorFault::Format(found) => Error::Format {
+            path: path.to_owned(),
+            found,
+            supported: crate::slots::FORMAT_VERSION,
+        },
+        SectorFault::Blank => Error::corrupt(path, position, format!("{what} is missing")),
+        SectorFault::Damaged => Error::corrupt(path, position, format!("{what} does not verify")),
+    }
+}
+
+pub(super) fn read_files(place: &Place<'_>, block: &Superblock) -> Result<Vec<FoundFile>> {
+    Listing::read(place.vfs, place.directory)?
+        .segments
+        .into_iter()
+        .map(|number| FoundFile::open(place, block, number))
+        .collect()
+}
+
+/// Checks that the files follow one another, and returns the end of each but the newest.
+pub(super) fn chain(
+    place: &Place<'_>,
+    files: &[FoundFile],
+    block: &Superblock,
+) -> Result<Vec<Offset>> {
+    let missing = |number: SegmentNumber| {
+        let path = place.directory.join(file_name(number));
+        Error::corrupt(&path, 0, "the segment file is missing")
+    };
+    let first = SegmentNumber(1);
+    if let Some(found) = files.first()
+        && found.header.number != first
+    {
+        return Err(missing(first));
+    }
+    if let Some(copy) = block.cut.and_then(|cut| cut.copy)
+        && !files.iter().any(|file| file.header.number == copy)
+    {
+        return Err(missing(copy));
+    }
+    files
+        .windows(2)
+        .map(|pair| {
+            let [file, next] = pair else {
+                return Err(missing(first));
+            };
+            if next.header.number != file.header.number.next() {
+                return Err(missing(file.header.number.next()));
+            }
+            let end = next.header.previous_end;
+            let sealed = file.footer.is_none_or(|footer| footer.end == end);
+            if !sealed || !(file.header.base..=file.limit()).contains(&end) {
+                let what = format!("the segment before it does not end at {end}");
+                return Err(Error::corrupt(&next.path, 0, what));
+            }
+            Ok(end)
+        })
+        .collect()
+}

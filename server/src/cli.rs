@@ -1,0 +1,188 @@
+//! The command line: a file a command.
+//!
+//! Every command but `serve` talks to a store through `cairn_sdk::Cairn`, a server's (`--url`) or
+//! the one in a directory (`--data`). What a command is asked for goes to stdout; everything else,
+//! errors and progress included, goes to stderr.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 a condition failed.
+
+mod bucket;
+mod completions;
+mod delete;
+mod export;
+mod get;
+mod import;
+mod output;
+mod progress;
+mod put;
+mod scan;
+mod serve;
+mod status;
+mod store;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use cairn_sdk::Code;
+use clap::{Args, Parser, Subcommand};
+
+use output::Output;
+
+/// Runs the command of this process.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Serve(command) => serve::run(command),
+        Command::Completions(command) => completions::run(&command),
+        Command::Client(client) => run_client(client),
+    }
+}
+
+fn run_client(client: Client) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return Failed::from(error).report(false),
+    };
+    let (json, outcome) = runtime.block_on(async {
+        match client {
+            Client::Put(command) => (command.common.json, put::run(command).await),
+            Client::Get(command) => (command.common.json, get::run(command).await),
+            Client::Delete(command) => (command.common.json, delete::run(command).await),
+            Client::Scan(command) => (command.common.json, scan::run(command).await),
+            Client::Import(command) => (command.common.json, import::run(command).await),
+            Client::Export(command) => (command.common.json, export::run(command).await),
+            Client::Bucket(command) => (command.common.json, bucket::run(command).await),
+            Client::Status(command) => (command.common.json, status::run(command).await),
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => failed.report(json),
+    }
+}
+
+/// Fast, crash-safe storage of keys and values over a log
+#[derive(Parser)]
+#[command(name = "cairn", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Command),
+    #[command(flatten)]
+    Client(Client),
+    Completions(completions::Command),
+}
+
+#[derive(Subcommand)]
+enum Client {
+    Put(put::Command),
+    Get(get::Command),
+    Delete(delete::Command),
+    Scan(scan::Command),
+    Import(import::Command),
+    Export(export::Command),
+    Bucket(bucket::Command),
+    Status(status::Command),
+}
+
+/// What every command of a client takes
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    place: store::Place,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Common {
+    fn output(&self) -> Output {
+        Output::new(self.json)
+    }
+}
+
+/// Bytes of an argument, which need not be UTF-8.
+fn bytes(argument: OsString) -> Vec<u8> {
+    argument.into_vec()
+}
+
+/// Why a command failed, and with which exit code.
+#[derive(Debug)]
+enum Failed {
+    /// Of the store.
+    Store(cairn_sdk::Error),
+    /// Of anything else.
+    Other(String),
+    /// Whoever reads stdout has left: nothing is wrong, and nothing more is wanted.
+    NobodyReads,
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_NOT_FOUND: u8 = 3;
+const EXIT_CONDITION_FAILED: u8 = 4;
+
+impl Failed {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failed::Store(error) => match error.code() {
+                Code::KeyNotFound | Code::BucketNotFound | Code::NotFound => EXIT_NOT_FOUND,
+                Code::VersionMismatch => EXIT_CONDITION_FAILED,
+                _ => EXIT_FAILED,
+            },
+            Failed::Other(_) => EXIT_FAILED,
+            Failed::NobodyReads => 0,
+        }
+    }
+
+    fn report(self, json: bool) -> ExitCode {
+        let (code, detail, version) = match &self {
+            Failed::Store(error) => (error.code().as_str(), error.detail(), error.version()),
+            Failed::Other(detail) => ("failed", detail.as_str(), None),
+            Failed::NobodyReads => return ExitCode::SUCCESS,
+        };
+        if json {
+            let mut document = serde_json::json!({ "code": code, "detail": detail });
+            if let Some(version) = version {
+                document["version"] = version.into();
+            }
+            eprintln!("{document}");
+        } else if matches!(self, Failed::Store(_)) {
+            eprintln!("cairn: {detail} ({code})");
+        } else {
+            eprintln!("cairn: {detail}");
+        }
+        ExitCode::from(self.exit_code())
+    }
+}
+
+impl From<cairn_sdk::Error> for Failed {
+    fn from(error: cairn_sdk::Error) -> Self {
+        Failed::Store(error)
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failed::NobodyReads,
+            _ => Failed::Other(error.to_string()),
+        }
+    }
+}
+
+impl From<String> for Failed {
+    fn from(detail: String) -> Self {
+        Failed::Other(detail)
+    }
+}
+
+#[cfg(test)]
+mod tests;

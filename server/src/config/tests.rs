@@ -1,0 +1,107 @@
+use super::*;
+
+fn file(text: &str) -> Result<File, Unusable> {
+    File::parse(text, Path::new(""))
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+    let below = file("listen = \"127.0.0.1:1\"\nrequests_max = 7\nmemory = true").unwrap();
+    let given = Settings {
+        listen: Some("127.0.0.1:2".to_owned()),
+        ..Settings::default()
+    };
+    let config = Config::combine(given, below).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:2");
+    assert_eq!(config.requests_max, 7);
+    assert!(config.memory);
+    assert_eq!(config.shutdown_grace_ms, 10_000);
+    assert_eq!(config.data, Path::new("./cairn-data"));
+}
+
+#[test]
+fn an_unknown_name_in_the_file_is_an_error_with_the_name() {
+    for text in [
+        "lisen = \"127.0.0.1:1\"",
+        "lisen = 1\n[[token]]\nname = \"a\"\nsecret = \"b\"\nrole = \"reader\"",
+        "[[token]]\nname = \"a\"\nsecret = \"b\"\nrole = \"reader\"\nlisen = 1",
+        "[lisen]\na = 1",
+    ] {
+        let Unusable(detail) = file(text).unwrap_err();
+        assert!(detail.contains("lisen"), "{detail}");
+    }
+    for text in [
+        "listen = 1",
+        "listen = ",
+        "requests_max = -1",
+        "token = 3",
+        "memory = \"yes\"",
+    ] {
+        assert!(file(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn absurd_settings_are_refused_by_name() {
+    for name in [
+        "requests_max",
+        "connections_max",
+        "partitions",
+        "blocking_threads",
+    ] {
+        let below = file(&format!("{name} = 0")).unwrap();
+        let Unusable(detail) = Config::combine(Settings::default(), below).unwrap_err();
+        assert!(detail.contains(name), "{detail}");
+    }
+    let both = Settings {
+        memory: Some(true),
+        data: Some("d".into()),
+        ..Settings::default()
+    };
+    assert!(Config::combine(both, File::default()).is_err());
+}
+
+#[test]
+fn tokens_need_a_name_a_role_and_one_secret() {
+    let table = |rest: &str| file(&format!("[[token]]\nname = \"a\"\n{rest}"));
+    let good = table("secret = \"s\"\nrole = \"writer\"\nbuckets = [\"logs-*\"]").unwrap();
+    assert_eq!(good.token[0].role, Role::Writer);
+    assert_eq!(good.token[0].buckets, ["logs-*"]);
+    assert_eq!(
+        table("secret = \"s\"\nrole = \"admin\"").unwrap().token[0].buckets,
+        ["*"]
+    );
+    for bad in [
+        "secret = \"s\"",
+        "role = \"reader\"",
+        "role = \"owner\"\nsecret = \"s\"",
+        "role = \"reader\"\nsecret = \"\"",
+        "role = \"reader\"\nsecret = \"two words\"",
+        "role = \"reader\"\nsecret = \"s\"\nsecret_file = \"f\"",
+        "role = \"reader\"\nsecret_file = \"no such file\"",
+        "role = \"reader\"\nsecret = \"s\"\ns3_access_key = \"k\"",
+        "role = \"reader\"\nsecret = \"s\"\n[[token]]\nname = \"a\"\nrole = \"reader\"\nsecret = \"t\"",
+        "role = \"reader\"\nsecret = \"s\"\n[[token]]\nname = \"b\"\nrole = \"reader\"\nsecret = \"s\"",
+    ] {
+        assert!(table(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_secret_file_stands_beside_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("secret"), "from-a-file\n").unwrap();
+    let path = directory.path().join("cairn.toml");
+    let text = "[[token]]\nname = \"a\"\nrole = \"reader\"\nsecret_file = \"secret\"\n";
+    std::fs::write(&path, text).unwrap();
+    let config = Config::resolve(Settings::default(), Some(&path)).unwrap();
+    assert_eq!(config.token[0].secret.as_str(), "from-a-file");
+    let shown = serde_json::to_string(&config).unwrap();
+    assert!(
+        shown.contains("[redacted]") && !shown.contains("from-a-file"),
+        "{shown}"
+    );
+    let missing = directory.path().join("missing.toml");
+    let Unusable(detail) = Config::resolve(Settings::default(), Some(&missing)).unwrap_err();
+    assert!(detail.contains("missing.toml"), "{detail}");
+}

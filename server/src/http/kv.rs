@@ -1,0 +1,340 @@
+//! One key: `/v1/kv/{bucket}/{key}` and `/v1/key/{bucket}?key_b64=`.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{Method, Response, StatusCode};
+use cairn_sdk::wire::{self, DURABILITY_HEADER, Deleted, VALUE_BYTES_MAX, Written};
+use cairn_sdk::{Change, Code, Durability, Entry, Receipt, Write};
+
+use super::body::Reading;
+use super::condition::{Conditions, Verdict, etag};
+use super::key::{KeyTarget, names_no_key, readable, writable};
+use super::query::Query;
+use super::range::{Selection, content_range, select};
+use super::{App, caller, json, list};
+use crate::config::Role;
+use crate::problem::{Problem, Result};
+
+/// `/v1/kv/{bucket}/{key}`, and without a key the list of the bucket.
+pub(super) async fn by_path(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response<Body>> {
+    if names_no_key(request.uri().path()) {
+        return list::page(app, request).await;
+    }
+    let target = KeyTarget::of_path(request.uri().path())?;
+    let query = Query::parse(request.uri().query())?;
+    answer(app, target, query, request).await
+}
+
+/// `/v1/key/{bucket}?key_b64=`.
+#[utoipa::path(
+    method(get, head, put, delete), path = "/v1/key/{bucket}", operation_id = "key_by_parameter",
+    tag = "keys",
+    description = "The same as `/v1/kv/{bucket}/{key}`, for keys that a URL library would change",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key_b64" = String, Query, description = "The key in base64url without padding"),
+        ("ttl_ms" = Option<u64>, Query, description = "Of a put: after how long the key expires"),
+    ),
+    responses(
+        (status = 200, description = "As of `/v1/kv/{bucket}/{key}`"),
+        (status = 404, description = "`key_not_found`, `bucket_not_found`", body = wire::Problem),
+    ),
+)]
+pub(super) async fn by_query(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response<Body>> {
+    let mut query = Query::parse(request.uri().query())?;
+    let target = KeyTarget::of_query(request.uri().path(), &mut query)?;
+    answer(app, target, query, request).await
+}
+
+async fn answer(
+    app: Arc<App>,
+    target: KeyTarget,
+    query: Query,
+    request: Request,
+) -> Result<Response<Body>> {
+    match *request.method() {
+        Method::GET | Method::HEAD => read(app, target, query, request).await,
+        Method::PUT => put(app, target, query, request).await,
+        Method::DELETE => delete(app, target, query, request).await,
+        ref other => Err(Problem::method_not_allowed(
+            other.as_str(),
+            "GET, HEAD, PUT, DELETE",
+        )),
+    }
+}
+
+#[utoipa::path(
+    method(get, head), path = "/v1/kv/{bucket}/{key}", operation_id = "get_key", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key" = String, Path, description = "The key, percent-encoded; it may hold slashes"),
+        ("If-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("If-None-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("Range" = Option<String>, Header, description = "One range of bytes"),
+        ("If-Range" = Option<String>, Header, description = "The range counts for this version"),
+    ),
+    responses(
+        (status = 200, description = "The value, its version as ETag",
+         body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, description = "The range",
+         body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 304, description = "The client has this version"),
+        (status = 404, description = "`key_not_found`, `bucket_not_found`", body = wire::Problem),
+        (status = 412, description = "`version_mismatch`", body = wire::Problem),
+        (status = 416, description = "`range_not_satisfiable`", body = wire::Problem),
+    ),
+)]
+async fn read(
+    app: Arc<App>,
+    target: KeyTarget,
+    query: Query,
+    request: Request,
+) -> Result<Response<Body>> {
+    query.finish()?;
+    caller(&request)?.may(Role::Reader, &target.bucket)?;
+    readable(&target.bucket)?;
+    let conditions = Conditions::of(request.headers())?;
+    let entry = app
+        .store
+        .get(&target.bucket, &target.key)
+        .await?
+        .ok_or_else(|| Problem::new(Code::KeyNotFound, "the bucket holds no such key"))?;
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(ETAG, header(&etag(entry.version))?);
+    // A value changes at any time: whoever caches one asks again.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    match conditions.of_read(entry.version) {
+        Verdict::Failed => return Err(mismatch(entry.version)),
+        Verdict::NotModified => {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return Ok(response);
+        }
+        Verdict::Proceed => {}
+    }
+    let selection = match *request.method() {
+        // A range is defined for GET alone.
+        Method::HEAD => Selection::Whole,
+        _ => select(request.headers(), entry.value.len() as u64, entry.version)?,
+    };
+    fill(response, entry, selection)
+}
+
+fn fill(
+    mut response: Response<Body>,
+    entry: Entry,
+    selection: Selection,
+) -> Result<Response<Body>> {
+    let size = entry.value.len();
+    let body = match selection {
+        Selection::Whole => entry.value,
+        Selection::Part { first, last } => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = header(&content_range(first, last, size as u64))?;
+            response.headers_mut().insert(CONTENT_RANGE, range);
+            slice(&entry.value, first, last)
+        }
+    };
+    let headers = response.headers_mut();
+    let media_type = entry
+        .content_type
+        .as_deref()
+        .and_then(|text| HeaderValue::from_str(text).ok());
+    let media_type =
+        media_type.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_TYPE, media_type);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    // A stored page must not run as a page of this server, with its rights.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    *response.body_mut() = Body::from(body);
+    Ok(response)
+}
+
+/// The bytes from `first` up to and including `last`, both of which lie in the value.
+fn slice(value: &Bytes, first: u64, last: u64) -> Bytes {
+    let at = |offset: u64| {
+        usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(value.len())
+    };
+    value.slice(at(first)..at(last + 1))
+}
+
+#[utoipa::path(
+    put, path = "/v1/kv/{bucket}/{key}", operation_id = "put_key", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key" = String, Path, description = "The key, percent-encoded; it may hold slashes"),
+        ("ttl_ms" = Option<u64>, Query, description = "After how long the key expires"),
+        ("Content-Type" = Option<String>, Header, description = "Kept with the value"),
+        ("If-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("If-None-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("Cairn-Durability" = Option<wire::Durability>, Header, description = "What the reply vouches for"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "Written", body = Written),
+        (status = 400, description = "`invalid_argument`, `key_too_large`", body = wire::Problem),
+        (status = 412, description = "`version_mismatch` with the current version", body = wire::Problem),
+        (status = 413, description = "`value_too_large`", body = wire::Problem),
+        (status = 507, description = "`disk_full`", body = wire::Problem),
+    ),
+)]
+async fn put(
+    app: Arc<App>,
+    target: KeyTarget,
+    mut query: Query,
+    request: Request,
+) -> Result<Response<Body>> {
+    let ttl_ms = query.number("ttl_ms")?;
+    query.finish()?;
+    caller(&request)?.may(Role::Writer, &target.bucket)?;
+    writable(&target.bucket)?;
+    let content_type = one_line(request.headers(), &CONTENT_TYPE)?;
+    let terms = Terms::of(request.headers())?;
+    let reading = Reading {
+        budget: &app.bodies,
+        bytes_max: VALUE_BYTES_MAX,
+        too_large: || Code::ValueTooLarge,
+        stall: app.stall,
+    };
+    let (value, _held) = reading.read(request.into_body()).await?;
+    let key = Bytes::from(target.key);
+    let change = Change::Put {
+        key: key.clone(),
+        value,
+        ttl_ms,
+        content_type,
+    };
+    let receipt = app
+        .store
+        .write(&target.bucket, terms.write(key, change))
+        .await?;
+    acknowledged(
+        receipt,
+        &Written {
+            version: receipt.version,
+        },
+    )
+}
+
+#[utoipa::path(
+    delete, path = "/v1/kv/{bucket}/{key}", operation_id = "delete_key", tag = "keys",
+    params(
+        ("bucket" = String, Path, description = "The bucket"),
+        ("key" = String, Path, description = "The key, percent-encoded; it may hold slashes"),
+        ("If-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("If-None-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
+        ("Cairn-Durability" = Option<wire::Durability>, Header, description = "What the reply vouches for"),
+    ),
+    responses(
+        (status = 200, description = "Deleted, or absent before", body = Deleted),
+        (status = 412, description = "`version_mismatch` with the current version", body = wire::Problem),
+    ),
+)]
+async fn delete(
+    app: Arc<App>,
+    target: KeyTarget,
+    query: Query,
+    request: Request,
+) -> Result<Response<Body>> {
+    query.finish()?;
+    caller(&request)?.may(Role::Writer, &target.bucket)?;
+    writable(&target.bucket)?;
+    let terms = Terms::of(request.headers())?;
+    let key = Bytes::from(target.key);
+    let write = terms.write(key.clone(), Change::Delete { key });
+    let receipt = app.store.write(&target.bucket, write).await?;
+    acknowledged(
+        receipt,
+        &Deleted {
+            version: receipt.version,
+            existed: receipt.existed,
+        },
+    )
+}
+
+/// The answer to a write: its body, its version and what was reached.
+pub(super) fn acknowledged(
+    receipt: Receipt,
+    body: &impl serde::Serialize,
+) -> Result<Response<Body>> {
+    let mut response = json(StatusCode::OK, body)?;
+    let headers = response.headers_mut();
+    headers.insert(ETAG, header(&etag(receipt.version))?);
+    headers.insert(
+        HeaderName::from_static(DURABILITY_HEADER),
+        HeaderValue::from_static(receipt.durability.as_str()),
+    );
+    Ok(response)
+}
+
+/// What a write asks for in its headers.
+struct Terms {
+    conditions: Conditions,
+    durability: Option<Durability>,
+}
+
+impl Terms {
+    fn of(headers: &HeaderMap) -> Result<Self> {
+        Ok(Self {
+            conditions: Conditions::of(headers)?,
+            durability: durability(headers)?,
+        })
+    }
+
+    fn write(self, key: Bytes, change: Change) -> Write {
+        let expects = self.conditions.into_expects();
+        Write {
+            changes: vec![change],
+            conditions: expects.map(|expect| (key.clone(), expect)).collect(),
+            durability: self.durability,
+        }
+    }
+}
+
+/// The header `Cairn-Durability`.
+pub(super) fn durability(headers: &HeaderMap) -> Result<Option<Durability>> {
+    one_line(headers, &HeaderName::from_static(DURABILITY_HEADER))?
+        .map(|text| text.trim().parse().map_err(Problem::invalid))
+        .transpose()
+}
+
+/// A header that may stand once, as text.
+fn one_line(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
+        (Some(line), None) => match std::str::from_utf8(line.as_bytes()) {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(_) => Err(Problem::invalid(format!("the header {name} is not UTF-8"))),
+        },
+        _ => Err(Problem::invalid(format!("the header {name} stands twice"))),
+    }
+}
+
+fn mismatch(version: u64) -> Problem {
+    Problem::new(
+        Code::VersionMismatch,
+        format!("the key has version {version}, which If-Match excludes"),
+    )
+    .with_version(version)
+}
+
+fn header(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|error| Problem::new(Code::Internal, error.to_string()))
+}

@@ -1,0 +1,216 @@
+use super::*;
+
+const TOKENS: &str = r#"
+[[token]]
+name = "read"
+secret = "read-secret"
+role = "reader"
+buckets = ["logs-*"]
+[[token]]
+name = "write"
+secret = "write-secret"
+role = "writer"
+buckets = ["logs-*"]
+[[token]]
+name = "admin"
+secret = "admin-secret"
+role = "admin"
+"#;
+
+#[tokio::test]
+async fn every_route_asks_who_it_is_and_whether_they_may() {
+    let site = Site::with(TOKENS);
+    let (reader, writer, admin) = (
+        site.bearing("read-secret"),
+        site.bearing("write-secret"),
+        site.bearing("admin-secret"),
+    );
+    for (method, target) in [
+        ("GET", "/v1/kv/logs-1/k"),
+        ("PUT", "/v1/kv/logs-1/k"),
+        ("DELETE", "/v1/kv/logs-1/k"),
+        ("GET", "/v1/key/logs-1?key_b64=aw"),
+        ("GET", "/v1/kv/logs-1"),
+        ("POST", "/v1/batch/logs-1"),
+        ("GET", "/v1/buckets"),
+        ("GET", "/v1/buckets/logs-1"),
+        ("PUT", "/v1/buckets/logs-1"),
+        ("DELETE", "/v1/buckets/logs-1"),
+        ("GET", "/v1/status"),
+        ("GET", "/metrics"),
+        ("GET", "/"),
+        ("GET", "/nowhere"),
+    ] {
+        let stranger = site.send(method, target, &[], "").await;
+        stranger.is_problem(401, "unauthorized");
+        assert_eq!(stranger.header("www-authenticate"), "Bearer");
+        site.bearing("wrong")
+            .send(method, target, &[], "")
+            .await
+            .is_problem(401, "unauthorized");
+    }
+    for (method, target) in [
+        ("PUT", "/v1/kv/logs-1/k"),
+        ("DELETE", "/v1/kv/logs-1/k"),
+        ("POST", "/v1/batch/logs-1"),
+        ("PUT", "/v1/buckets/logs-1"),
+        ("DELETE", "/v1/buckets/logs-1"),
+        ("GET", "/v1/kv/users/k"),
+        ("GET", "/v1/kv/users"),
+        ("GET", "/v1/buckets/users"),
+        ("GET", "/v1/key/users?key_b64=aw"),
+    ] {
+        reader
+            .send(method, target, &[], "{}")
+            .await
+            .is_problem(403, "forbidden");
+    }
+    writer.put("/v1/kv/logs-1/k", "v").await.version();
+    writer
+        .put("/v1/kv/users/k", "v")
+        .await
+        .is_problem(403, "forbidden");
+    writer
+        .send("DELETE", "/v1/buckets/logs-1", &[], "")
+        .await
+        .is_problem(403, "forbidden");
+    admin.put("/v1/kv/users/k", "v").await.version();
+    assert_eq!(reader.get("/v1/kv/logs-1/k").await.status, 200);
+    let seen = reader.get("/v1/buckets").await.json();
+    assert_eq!(seen["buckets"].as_array().unwrap().len(), 1);
+    assert_eq!(reader.get("/v1/status").await.status, 200);
+    assert_eq!(site.get("/healthz").await.status, 200);
+    assert_eq!(site.get("/readyz").await.status, 200);
+    let gone = admin
+        .send("DELETE", "/v1/buckets/logs-1?force=true", &[], "")
+        .await;
+    assert_eq!(gone.status, 204);
+}
+
+#[tokio::test]
+async fn without_tokens_only_loopback_names_and_own_pages_are_answered() {
+    let mut site = Site::new();
+    let foreign = site
+        .send(
+            "GET",
+            "/v1/buckets",
+            &[("origin", "http://evil.example")],
+            "",
+        )
+        .await;
+    foreign.is_problem(403, "forbidden");
+    site.headers = vec![("host".to_owned(), "evil.example".to_owned())];
+    site.get("/v1/buckets").await.is_problem(403, "forbidden");
+    site.put("/v1/kv/b/k", "v")
+        .await
+        .is_problem(403, "forbidden");
+    site.headers.clear();
+    site.get("/v1/buckets").await.is_problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_are_problems() {
+    let site = Site::new();
+    for target in [
+        "/nowhere",
+        "/v1",
+        "/v1/",
+        "/v1/kv",
+        "/v2/kv/b/k",
+        "/v1/kvx/b/k",
+        "/healthz/",
+        "//",
+        "/v1/buckets/a/b",
+    ] {
+        site.get(target).await.is_problem(404, "not_found");
+    }
+    for (method, target, allow) in [
+        ("PATCH", "/v1/kv/b/k", "GET, HEAD, PUT, DELETE"),
+        ("POST", "/v1/buckets", "GET, HEAD"),
+        ("OPTIONS", "/v1/kv/b/k", "GET, HEAD, PUT, DELETE"),
+        ("BREW", "/healthz", "GET, HEAD"),
+        ("PUT", "/metrics", "GET, HEAD"),
+    ] {
+        let answer = site.send(method, target, &[], "").await;
+        answer.is_problem(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), allow);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_problem_and_the_next_request_is_answered() {
+    let site = Site::new();
+    let app = Arc::clone(&site.gate.app);
+    let gate = Gate {
+        router: Router::new().route(
+            "/panic",
+            any(|| async {
+                if true {
+                    panic!("on purpose")
+                }
+            }),
+        ),
+        app,
+    };
+    let broken = Site {
+        gate,
+        headers: site.headers.clone(),
+    };
+    broken.get("/panic").await.is_problem(500, "internal");
+    assert_eq!(site.get("/healthz").await.status, 200);
+    let metrics = site.get("/metrics").await;
+    assert!(String::from_utf8_lossy(&metrics.body).contains("cairn_http_panics_total 1"));
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_turned_away_and_health_is_still_told() {
+    let site = Site::with("requests_max = 1");
+    let held = Arc::clone(&site.gate.app.requests)
+        .try_acquire_owned()
+        .unwrap();
+    let refused = site.put("/v1/kv/b/k", "v").await;
+    refused.is_problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    for target in ["/healthz", "/readyz", "/metrics", "/v1/status"] {
+        assert_eq!(site.get(target).await.status, 200, "{target}");
+    }
+    drop(held);
+    site.put("/v1/kv/b/k", "v").await.version();
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_stay_within_the_memory_for_bodies() {
+    let site = Site::with("bodies_bytes_max = 400000");
+    site.put("/v1/kv/b/k", vec![7; 300_000]).await.version();
+    let request = || {
+        Request::get("/v1/kv/b/k")
+            .header("host", "localhost")
+            .body(Full::new(Bytes::new()))
+            .unwrap()
+    };
+    let unread = site.gate.answer(request()).await;
+    assert_eq!(unread.status(), 200);
+    site.get("/v1/kv/b/k").await.is_problem(503, "overloaded");
+    drop(unread);
+    assert_eq!(site.get("/v1/kv/b/k").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_operations_routes_tell_how_it_goes() {
+    let site = Site::new();
+    site.put("/v1/kv/b/k", "v").await.version();
+    let status = site.get("/v1/status").await.json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["log_id"].as_str().unwrap().len(), 32);
+    assert!(status["committee"].is_null() && status["uptime_ms"].is_u64());
+    assert_eq!(status["partitions"].as_array().unwrap().len(), 1);
+    let metrics = site.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body);
+    assert!(
+        text.contains("cairn_http_requests_total{resource=\"kv\",method=\"PUT\",status=\"200\"} 1")
+    );
+    assert!(metrics.header("content-type").starts_with("text/plain"));
+    let page = site.get("/").await;
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(String::from_utf8_lossy(&page.body).contains("takes reads and writes"));
+}

@@ -1,0 +1,207 @@
+//! What `/metrics` tells, in the text format of Prometheus.
+//!
+//! Counters of requests live here and are bumped by the gate; figures of the store and of the pool
+//! are asked for when they are scraped, so they cost nothing otherwise.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use cairn_sdk::wire::Status;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The counters of a server.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Answered, Counter>,
+    seconds: Family<Resource, Histogram, fn() -> Histogram>,
+    pub(crate) in_flight: Gauge<i64, AtomicI64>,
+    pub(crate) refused: Counter<u64, AtomicU64>,
+    pub(crate) panics: Counter<u64, AtomicU64>,
+    pub(crate) connections: Gauge<i64, AtomicI64>,
+    pub(crate) connections_accepted: Counter<u64, AtomicU64>,
+    pub(crate) connections_evicted: Counter<u64, AtomicU64>,
+    pub(crate) connections_refused: Counter<u64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    resource: &'static str,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Resource {
+    resource: &'static str,
+}
+
+/// Seconds; from a read in memory to a write behind a slow disk.
+const BUCKETS: [f64; 14] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("cairn"),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            in_flight: Gauge::default(),
+            refused: Counter::default(),
+            panics: Counter::default(),
+            connections: Gauge::default(),
+            connections_accepted: Counter::default(),
+            connections_evicted: Counter::default(),
+            connections_refused: Counter::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("http_requests", "Requests answered", self.requests.clone());
+        r.register(
+            "http_request_seconds",
+            "Time to an answer",
+            self.seconds.clone(),
+        );
+        r.register(
+            "http_requests_in_flight",
+            "Requests being answered",
+            self.in_flight.clone(),
+        );
+        r.register(
+            "http_requests_refused",
+            "Requests over the limit",
+            self.refused.clone(),
+        );
+        r.register(
+            "http_panics",
+            "Requests that ended in a panic",
+            self.panics.clone(),
+        );
+        r.register(
+            "http_connections",
+            "Open connections",
+            self.connections.clone(),
+        );
+        r.register(
+            "http_connections_accepted",
+            "Connections accepted",
+            self.connections_accepted.clone(),
+        );
+        r.register(
+            "http_connections_evicted",
+            "Idle connections closed for new ones",
+            self.connections_evicted.clone(),
+        );
+        r.register(
+            "http_connections_refused",
+            "Connections over the limit",
+            self.connections_refused.clone(),
+        );
+        self
+    }
+
+    /// Counts one answer.
+    pub(crate) fn answered(
+        &self,
+        resource: &'static str,
+        method: &'static str,
+        status: u16,
+        took: Duration,
+    ) {
+        self.requests
+            .get_or_create(&Answered {
+                resource,
+                method,
+                status,
+            })
+            .inc();
+        self.seconds
+            .get_or_create(&Resource { resource })
+            .observe(took.as_secs_f64());
+    }
+
+    /// The text that `/metrics` answers with.
+    pub(crate) fn text(&self, status: &Status, running: usize, waiting: usize) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        let body = text
+            .trim_end()
+            .strip_suffix("# EOF")
+            .map_or(text.len(), str::len);
+        text.truncate(body);
+        let _ = write_store(&mut text, status, running, waiting);
+        text.push_str("# EOF\n");
+        text
+    }
+}
+
+fn write_store(
+    out: &mut String,
+    status: &Status,
+    running: usize,
+    waiting: usize,
+) -> std::fmt::Result {
+    let version = &status.version;
+    writeln!(
+        out,
+        "# TYPE cairn_build gauge\ncairn_build{{version=\"{version}\"}} 1"
+    )?;
+    writeln!(out, "# TYPE cairn_uptime_seconds gauge")?;
+    writeln!(out, "cairn_uptime_seconds {}", status.uptime_ms / 1000)?;
+    writeln!(
+        out,
+        "# TYPE cairn_writable gauge\ncairn_writable {}",
+        u8::from(status.writable)
+    )?;
+    writeln!(
+        out,
+        "# TYPE cairn_pool_running gauge\ncairn_pool_running {running}"
+    )?;
+    writeln!(
+        out,
+        "# TYPE cairn_pool_waiting gauge\ncairn_pool_waiting {waiting}"
+    )?;
+    type Figure = (
+        &'static str,
+        &'static str,
+        fn(&cairn_sdk::wire::PartitionStatus) -> u64,
+    );
+    let figures: [Figure; 9] = [
+        ("start_bytes", "gauge", |p| p.start),
+        ("end_bytes", "gauge", |p| p.end),
+        ("durable_bytes", "gauge", |p| p.durable),
+        ("segments", "gauge", |p| p.segments),
+        ("disk_bytes", "gauge", |p| p.bytes),
+        ("keys_in_memory", "gauge", |p| p.keys_in_memory),
+        ("batches_total", "counter", |p| p.batches),
+        ("writes_total", "counter", |p| p.writes),
+        ("syncs_total", "counter", |p| p.syncs),
+    ];
+    for (name, kind, figure) in figures {
+        let family = name.trim_end_matches("_total");
+        writeln!(out, "# TYPE cairn_log_{family} {kind}")?;
+        for partition in &status.partitions {
+            let number = partition.partition;
+            writeln!(
+                out,
+                "cairn_log_{name}{{partition=\"{number}\"}} {}",
+                figure(partition)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

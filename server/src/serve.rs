@@ -1,0 +1,233 @@
+//! The life of a server: bind, open, announce, answer, and end without losing anything.
+//!
+//! The address is bound before the store is opened, so a taken port fails at once; it is listened
+//! to only afterwards, so nobody waits on a store that recovers. Exactly one line goes to stdout,
+//! when requests are answered:
+//!
+//! ```text
+//! cairn ready http=127.0.0.1:7070 s3=- data=./cairn-data
+//! ```
+//!
+//! SIGTERM or SIGINT: no more connections, idle ones closed, running requests finished within
+//! `shutdown_grace_ms` (a second signal ends the wait), the store closed, exit 0. A store that a
+//! failed write has closed to writes ends in exit 1, since its close is not a clean one.
+
+mod connection;
+mod connections;
+mod stall;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_kv::Store;
+use cairn_sdk::Embedded;
+use cairn_sdk::bridge::{Bridge, WAITING_MAX};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::Config;
+use crate::http::{App, Gate};
+use connections::Connections;
+
+/// Why a server ends badly.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// File descriptors kept for the store and for whatever else is open.
+const DESCRIPTORS_RESERVED: u64 = 512;
+/// How long accepting pauses when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Runs a server to its end; true when all of it went well.
+pub(crate) fn run(config: Config) -> Result<bool, Failure> {
+    let threads = config.blocking_threads;
+    // Beside the pool, a few for what the runtime itself looks up.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(threads.saturating_add(4))
+        .thread_name("cairn")
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(serve(config));
+    // A call that still waits for a broken disk must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+async fn serve(config: Config) -> Result<bool, Failure> {
+    tracing::info!(config = %serde_json::to_string(&config)?, "effective configuration");
+    if config.s3_listen.is_some() {
+        tracing::warn!("s3_listen is set, but this version has no S3 door");
+    }
+    let mut signals = Signals::new()?;
+    let connections_max = allowed_connections(config.connections_max);
+    let socket = bind(&config).await?;
+    let bridge = Bridge::new(config.blocking_threads, WAITING_MAX);
+    let store = tokio::select! {
+        store = open(&config, &bridge) => store?,
+        () = signals.next() => return Ok(true),
+    };
+    let store = Embedded::new(store, bridge, config.auto_create_buckets);
+    let app = App::new(&config, store.clone());
+    let listener = socket.listen(BACKLOG)?;
+    announce(&config, listener.local_addr()?)?;
+
+    let connections = Connections::new(connections_max, Arc::clone(&app));
+    let limits = connection::Limits {
+        idle: Duration::from_millis(config.idle_timeout_ms),
+        stall: Duration::from_millis(config.stall_timeout_ms),
+    };
+    let gate = Gate::new(Arc::clone(&app));
+    tokio::select! {
+        () = accept(listener, &connections, gate, limits) => {}
+        () = signals.next() => {}
+    }
+    tracing::info!(open = connections.open(), "shutting down");
+    connections.close();
+    let grace = Duration::from_millis(config.shutdown_grace_ms);
+    tokio::select! {
+        () = connections.ended() => {}
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!(open = connections.open(), "requests outlived the grace");
+        }
+        () = signals.next() => tracing::warn!("told twice: closing at once"),
+    }
+    let writable = store.status().await?.writable;
+    store.close().await?;
+    if !writable {
+        tracing::error!("a disk write had failed: the store did not close cleanly");
+    }
+    Ok(writable)
+}
+
+async fn accept(
+    listener: TcpListener,
+    connections: &Connections,
+    gate: Gate,
+    limits: connection::Limits,
+) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // A connection that is gone already concerns nobody; anything else is a lack of
+                // something, which passes when connections close.
+                if error.kind() != std::io::ErrorKind::ConnectionAborted {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    connections.evict();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                continue;
+            }
+        };
+        match connections.admit() {
+            Some(line) => {
+                tokio::spawn(connection::answer(stream, line, gate.clone(), limits));
+            }
+            None => connection::refuse(&stream),
+        }
+    }
+}
+
+/// Binds the address, unless it reaches beyond this machine and nobody would be asked for a token.
+async fn bind(config: &Config) -> Result<TcpSocket, Failure> {
+    let named = |what: &dyn std::fmt::Display| format!("listen = {:?}: {what}", config.listen);
+    let addresses = tokio::net::lookup_host(&config.listen)
+        .await
+        .map_err(|error| named(&error))?;
+    let address = addresses
+        .into_iter()
+        .next()
+        .ok_or_else(|| named(&"names no address"))?;
+    if config.token.is_empty() && !config.insecure && !address.ip().to_canonical().is_loopback() {
+        return Err(named(
+            &"without tokens only a loopback address is served; add a [[token]] to the \
+              configuration, or pass --insecure",
+        )
+        .into());
+    }
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).map_err(|error| named(&error))?;
+    Ok(socket)
+}
+
+async fn open(config: &Config, bridge: &Bridge) -> Result<Store, Failure> {
+    if config.memory {
+        return Ok(Store::memory());
+    }
+    let options = Store::options()
+        .partitions(config.partitions)
+        .memtable_bytes(config.memtable_bytes)
+        .hot_index_bytes(config.hot_index_bytes)
+        .cache_bytes(config.cache_bytes)
+        .buffered_sync_ms(config.buffered_sync_ms);
+    let path = config.data.clone();
+    let opened = bridge.run(move || options.open(path)).await;
+    let store = opened.map_err(|refused| format!("the store was not opened: {refused:?}"))?;
+    Ok(store.map_err(|error| format!("{}: {error}", config.data.display()))?)
+}
+
+fn announce(config: &Config, http: SocketAddr) -> std::io::Result<()> {
+    let data = if config.memory {
+        "-".to_owned()
+    } else {
+        config.data.display().to_string()
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "cairn ready http={http} s3=- data={data}")?;
+    out.flush()?;
+    tracing::info!(%http, data, "ready");
+    Ok(())
+}
+
+/// Raises the limit of open files as far as it goes, and lowers the number of connections to what
+/// it allows.
+fn allowed_connections(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        tracing::debug!("the limit of open files stays as it is");
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = usize::try_from(files.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
+    let allowed = wanted.min(room.max(16));
+    if allowed < wanted {
+        tracing::warn!(
+            files,
+            allowed,
+            "the limit of open files allows fewer connections"
+        );
+    }
+    allowed
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

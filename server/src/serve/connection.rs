@@ -1,0 +1,90 @@
+//! One connection: HTTP/1.1, request after request.
+//!
+//! It costs next to nothing until its first byte arrives: only then are buffers made for it. It is
+//! closed when no request head comes within `idle`, when the peer takes nothing of an answer for
+//! `stall`, when it has to give way, and after the running request at shutdown.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::connections::Line;
+use super::stall::Stalling;
+use crate::http::Gate;
+
+/// Bytes of a request head, and of a read ahead in a body. The longest scan carries four keys,
+/// percent-encoded, and a cursor.
+const BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// The patience with a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Without a request head.
+    pub(crate) idle: Duration,
+    /// Without a byte of the answer taken.
+    pub(crate) stall: Duration,
+}
+
+/// Answers the requests of a connection until it ends.
+pub(crate) async fn answer(stream: TcpStream, mut line: Line, gate: Gate, limits: Limits) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    tokio::select! {
+        ready = tokio::time::timeout(limits.idle, stream.ready(Interest::READABLE)) => {
+            if !matches!(ready, Ok(Ok(_))) {
+                return;
+            }
+        }
+        () = line.told_to_close() => return,
+    }
+    let counter = line.counter();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (gate, busy) = (gate.clone(), counter.busy());
+        async move {
+            let response = gate.answer(request).await;
+            drop(busy);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(Stalling::new(stream, limits.stall)), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = line.told_to_close() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// Turns a connection away. Nothing is waited for: a peer that does not read loses only this.
+pub(crate) fn refuse(stream: &TcpStream) {
+    const REFUSAL: &str = concat!(
+        "HTTP/1.1 503 Service Unavailable\r\n",
+        "content-type: application/problem+json\r\n",
+        "retry-after: 1\r\nconnection: close\r\ncontent-length: 142\r\n\r\n",
+        "{\"type\":\"urn:cairn:problem:overloaded\",\"title\":\"Overloaded\",\"status\":503,",
+        "\"detail\":\"too many connections\",\"code\":\"overloaded\",\"retryable\":true}",
+    );
+    // A fresh socket has room for these few bytes.
+    let _ = stream.try_write(REFUSAL.as_bytes());
+}
+
+#[cfg(test)]
+mod tests;

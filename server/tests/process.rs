@@ -1,0 +1,10 @@
+//! The binary itself, over real sockets, signals and files.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod process {
+    mod clients;
+    mod command;
+    mod life;
+    mod run;
+}

@@ -1,0 +1,203 @@
+//! Clients that are slow, many, broken or greedy.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::run::{Server, is_problem, read_all};
+
+const PUT: &str = "PUT /v1/kv/b/k HTTP/1.1\r\nhost: localhost\r\n";
+
+#[test]
+fn thousands_of_idle_connections_hurt_nobody() {
+    let server = Server::in_memory(&[]);
+    let before = memory_kib(&server);
+    let idle: Vec<TcpStream> = (0..3000).map(|_| server.connect()).collect();
+    let began = Instant::now();
+    for n in 0..50 {
+        assert!(
+            server
+                .put(&format!("/v1/kv/b/k{n}"), "v")
+                .starts_with("HTTP/1.1 200 ")
+        );
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    let grown = memory_kib(&server).saturating_sub(before);
+    assert!(
+        grown < 48 * 1024,
+        "{grown} KiB for {} connections",
+        idle.len()
+    );
+}
+
+#[test]
+fn at_the_limit_the_longest_idle_connection_gives_way() {
+    let server = Server::in_memory(&["--connections-max", "3"]);
+    let mut first = server.connect();
+    std::thread::sleep(Duration::from_millis(50));
+    let _others: Vec<TcpStream> = (0..2).map(|_| server.connect()).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(server.get("/healthz").starts_with("HTTP/1.1 200 "));
+    assert_eq!(read_all(&mut first), "", "the oldest was closed");
+}
+
+#[test]
+fn when_every_connection_is_busy_a_new_one_is_turned_away() {
+    let server = Server::in_memory(&["--connections-max", "1"]);
+    let mut busy = server.connect();
+    busy.write_all(format!("{PUT}content-length: 4\r\n\r\nla").as_bytes())
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let mut refused = server.connect();
+    let answer = read_all(&mut refused);
+    is_problem(&answer, 503, "overloaded");
+    assert!(answer.contains("retry-after: 1"));
+    busy.write_all(b"te").unwrap();
+    let mut answer = [0; 15];
+    busy.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+}
+
+#[test]
+fn a_connection_that_sends_no_request_or_half_of_one_is_closed() {
+    let server = Server::in_memory(&["--idle-timeout-ms", "300"]);
+    for text in [
+        "",
+        "GET / HT",
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    ] {
+        let began = Instant::now();
+        let answer = server.exchange(text);
+        assert!(
+            began.elapsed() >= Duration::from_millis(250),
+            "{text:?} {answer}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(5), "{text:?}");
+        assert_eq!(
+            answer.starts_with("HTTP/1.1 200 "),
+            text.contains("healthz"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_body_that_stalls_is_408_and_a_truncated_one_writes_nothing() {
+    let server = Server::in_memory(&["--stall-timeout-ms", "300"]);
+    let answer = server.exchange(&format!("{PUT}content-length: 10\r\n\r\nhalf"));
+    is_problem(&answer, 408, "request_timeout");
+    let mut truncated = server.connect();
+    truncated
+        .write_all(format!("{PUT}content-length: 10\r\n\r\nhalf").as_bytes())
+        .unwrap();
+    truncated.shutdown(std::net::Shutdown::Write).unwrap();
+    read_all(&mut truncated);
+    is_problem(&server.get("/v1/kv/b/k"), 404, "bucket_not_found");
+}
+
+#[test]
+fn a_body_over_the_limit_is_told_to_a_client_that_sends_it_all() {
+    let server = Server::in_memory(&[]);
+    let size = (8 << 20) + 1;
+    let close = "connection: close\r\n";
+    let announced = format!(
+        "{PUT}{close}content-length: {size}\r\n\r\n{}",
+        "x".repeat(size)
+    );
+    is_problem(&server.exchange(&announced), 413, "value_too_large");
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    let chunked = format!(
+        "{PUT}{close}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        chunk.repeat(10)
+    );
+    is_problem(&server.exchange(&chunked), 413, "value_too_large");
+    let mut waiting = server.connect();
+    let head = format!("{PUT}expect: 100-continue\r\ncontent-length: {size}\r\n\r\n");
+    waiting.write_all(head.as_bytes()).unwrap();
+    is_problem(&read_all(&mut waiting), 413, "value_too_large");
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_dropped() {
+    let server = Server::in_memory(&["--stall-timeout-ms", "300"]);
+    assert!(
+        server
+            .put("/v1/kv/b/k", &"x".repeat(8 << 20))
+            .starts_with("HTTP/1.1 200 ")
+    );
+    let mut greedy = server.connect();
+    greedy
+        .write_all(b"GET /v1/kv/b/k HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut taken = Vec::new();
+    let ended = greedy.read_to_end(&mut taken);
+    assert!(
+        ended.is_err() || taken.len() < 8 << 20,
+        "{} bytes",
+        taken.len()
+    );
+}
+
+#[test]
+fn a_head_without_end_or_without_sense_ends_the_connection() {
+    let server = Server::in_memory(&[]);
+    let long = format!(
+        "GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n",
+        "x".repeat(1 << 20)
+    );
+    let mut stream = server.connect();
+    // The server may close before all of it is sent.
+    stream.write_all(long.as_bytes()).ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "));
+    assert!(
+        server
+            .exchange("nonsense\r\n\r\n")
+            .starts_with("HTTP/1.1 400 ")
+    );
+    assert!(server.get("/healthz").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn keys_keep_their_bytes_all_the_way_through_the_socket() {
+    let server = Server::in_memory(&[]);
+    for key in [
+        "a//b",
+        ".",
+        "..",
+        "a/../b",
+        "/",
+        "x/",
+        "a+b",
+        "%00%ff",
+        "%2E%2e/%2F",
+    ] {
+        let target = format!("/v1/kv/b/{key}");
+        assert!(
+            server.put(&target, key).starts_with("HTTP/1.1 200 "),
+            "{key}"
+        );
+        assert!(
+            server.get(&target).ends_with(&format!("\r\n\r\n{key}")),
+            "{key}"
+        );
+    }
+    let list = server.get("/v1/kv/b?keys_only=true");
+    assert_eq!(list.matches("\"key_b64\"").count(), 9, "{list}");
+}
+
+/// Resident memory of a server that is not of files.
+fn memory_kib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

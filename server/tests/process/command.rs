@@ -1,0 +1,362 @@
+//! The command line, against a server and against a directory.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use super::run::{Server, cairn, stdout};
+
+/// Where a command finds its store.
+enum Place {
+    Server(Box<Server>),
+    Directory(tempfile::TempDir),
+}
+
+impl Place {
+    fn both() -> [Place; 2] {
+        [
+            Place::Server(Box::new(Server::in_memory(&[]))),
+            Place::Directory(tempfile::tempdir().unwrap()),
+        ]
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        match self {
+            Place::Server(server) => server.run(arguments),
+            Place::Directory(directory) => {
+                let data = directory.path().to_str().unwrap();
+                cairn()
+                    .args(arguments)
+                    .args(["--data", data])
+                    .output()
+                    .unwrap()
+            }
+        }
+    }
+
+    fn code(&self, arguments: &[&str]) -> Option<i32> {
+        self.run(arguments).status.code()
+    }
+}
+
+fn real(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for above in ["../shared/data", "../../shared/data"] {
+        let path = root.join(above).join(name);
+        if path.is_file() {
+            return path;
+        }
+    }
+    panic!("{name} is missing: it belongs into ../shared/data beside the workspace");
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn keys_are_put_got_listed_and_deleted_with_telling_exit_codes() {
+    for place in Place::both() {
+        let version = stdout(&place.run(&["put", "users", "alice", "hello"]));
+        let version = version.trim();
+        assert_eq!(stdout(&place.run(&["get", "users", "alice"])), "hello");
+        assert_eq!(place.code(&["get", "users", "nobody"]), Some(3));
+        assert_eq!(place.code(&["get", "nowhere", "nobody"]), Some(3));
+        assert_eq!(
+            place.code(&["put", "users", "alice", "x", "--if-absent"]),
+            Some(4)
+        );
+        assert_eq!(
+            place.code(&["put", "users", "alice", "x", "--if-version", "1"]),
+            Some(4)
+        );
+        assert_eq!(
+            place.code(&["put", "users", "alice", "x", "--if-version", version]),
+            Some(0)
+        );
+        assert_eq!(place.code(&["put", "Users", "alice", "x"]), Some(1));
+        assert_eq!(
+            place.code(&["put", "users", "alice", "x", "--durability", "certified"]),
+            Some(1)
+        );
+        assert_eq!(place.code(&["put", "users"]), Some(2));
+        place.run(&["put", "users", "bob", "y", "--durability", "buffered"]);
+        assert_eq!(stdout(&place.run(&["scan", "users"])), "alice\tx\nbob\ty\n");
+        assert_eq!(
+            stdout(&place.run(&["scan", "users", "--prefix", "b", "--keys-only"])),
+            "bob\n"
+        );
+        assert_eq!(
+            stdout(&place.run(&["scan", "users", "--reverse", "--limit", "1"])),
+            "bob\ty\n"
+        );
+        let deleted: Value =
+            serde_json::from_str(&stdout(&place.run(&["delete", "users", "bob", "--json"])))
+                .unwrap();
+        assert_eq!(deleted["existed"], true);
+        assert_eq!(place.code(&["delete", "users", "bob"]), Some(0));
+        assert_eq!(
+            place.code(&["delete", "users", "alice", "--if-version", "1"]),
+            Some(4)
+        );
+        let mismatch = place.run(&["put", "users", "alice", "x", "--if-absent", "--json"]);
+        let problem: Value = serde_json::from_str(&told(&mismatch)).unwrap();
+        assert_eq!(problem["code"], "version_mismatch");
+        assert!(problem["version"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn a_value_comes_from_stdin_and_goes_to_stdout_as_it_is() {
+    let server = Server::in_memory(&[]);
+    let value: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    for dash in [&["-"][..], &[]] {
+        let mut put = cairn()
+            .args(["put", "b", "k"])
+            .args(dash)
+            .args(["--url", &server.url()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        put.stdin.take().unwrap().write_all(&value).unwrap();
+        assert!(put.wait().unwrap().success());
+        assert_eq!(server.run(&["get", "b", "k"]).stdout, value);
+    }
+    let json: Value = serde_json::from_str(&stdout(&server.run(&["scan", "b", "--json"]))).unwrap();
+    assert_eq!(
+        (&json["key"], &json["size"]),
+        (&"k".into(), &100_000.into())
+    );
+    assert!(json["value_b64"].is_string(), "a large value is fetched");
+}
+
+#[test]
+fn buckets_are_managed() {
+    for place in Place::both() {
+        assert_eq!(
+            stdout(&place.run(&["bucket", "create", "logs"])),
+            "created\n"
+        );
+        assert_eq!(
+            stdout(&place.run(&["bucket", "create", "logs"])),
+            "was there\n"
+        );
+        assert_eq!(
+            place.code(&["bucket", "create", "logs", "--history-ms", "5"]),
+            Some(1)
+        );
+        place.run(&["put", "logs", "k", "v"]);
+        let info = stdout(&place.run(&["bucket", "info", "logs", "--json"]));
+        assert_eq!(serde_json::from_str::<Value>(&info).unwrap()["keys"], 1);
+        assert!(stdout(&place.run(&["bucket", "list"])).starts_with("logs\t1 keys"));
+        assert_eq!(place.code(&["bucket", "delete", "logs"]), Some(1));
+        assert_eq!(
+            place.code(&["bucket", "delete", "logs", "--force"]),
+            Some(0)
+        );
+        assert_eq!(place.code(&["bucket", "info", "logs"]), Some(3));
+        let status = stdout(&place.run(&["status", "--json"]));
+        assert!(serde_json::from_str::<Value>(&status).unwrap()["log_id"].is_string());
+    }
+}
+
+#[test]
+fn zip_codes_come_out_as_they_went_in() {
+    let path = real("zipcodes.csv");
+    let mut expected = BTreeMap::new();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    for line in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        let row: Vec<String> = names
+            .iter()
+            .zip(&fields)
+            .map(|(name, field)| format!("\"{name}\":\"{field}\""))
+            .collect();
+        expected.insert(fields[0].to_owned(), format!("{{{}}}", row.join(",")));
+    }
+    assert_eq!(expected.len(), 42_049);
+    for place in Place::both() {
+        let file = path.to_str().unwrap();
+        let import = place.run(&["import", "zips", file, "--key", "zip_code", "--json"]);
+        assert_eq!(stdout(&import), "{\"imported\":42049,\"skipped\":0}\n");
+        let export = stdout(&place.run(&["export", "zips"]));
+        let mut rows = 0;
+        for (line, (key, row)) in export.lines().zip(&expected) {
+            assert!(
+                line.starts_with(&format!("{{\"key\":\"{key}\",\"version\":")),
+                "{line}"
+            );
+            assert!(line.ends_with(&format!(",\"value\":{row}}}")), "{line}");
+            rows += 1;
+        }
+        assert_eq!((rows, export.lines().count()), (42_049, 42_049));
+    }
+}
+
+#[test]
+fn movies_come_out_as_they_went_in() {
+    let path = real("movies.json");
+    let movies: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for place in Place::both() {
+        let import = place.run(&["import", "movies", path.to_str().unwrap(), "--key", "#"]);
+        assert_eq!(stdout(&import), "imported 3201 rows\n");
+        let export = stdout(&place.run(&["export", "movies"]));
+        assert_eq!(export.lines().count(), movies.len());
+        for (number, (line, movie)) in export.lines().zip(&movies).enumerate() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(row["key"], format!("{:010}", number + 1));
+            assert_eq!(row["value"], *movie);
+        }
+    }
+}
+
+#[test]
+fn a_file_with_a_fault_imports_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rows.ndjson");
+    let path = file.to_str().unwrap();
+    let place = Place::Server(Box::new(Server::in_memory(&[])));
+    for (text, says) in [
+        ("{\"id\":1}\n{\"id\":null}\n", "line 2"),
+        ("{\"id\":1}\n{}\n", "line 2"),
+        (
+            "{\"id\":1}\n{\"id\":2}\n{\"id\":1}\n",
+            "line 1 and again on line 3",
+        ),
+        ("{\"id\":1}\nnonsense\n", "line 2"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let import = place.run(&["import", "rows", path, "--key", "id"]);
+        assert_eq!(import.status.code(), Some(1));
+        assert!(told(&import).contains(says), "{}", told(&import));
+        assert_eq!(
+            place.code(&["bucket", "info", "rows"]),
+            Some(3),
+            "nothing was written"
+        );
+    }
+    std::fs::write(
+        &file,
+        "{\"id\":1,\"n\": 1}\nnonsense\n{\"id\":1,\"n\": 2}\n",
+    )
+    .unwrap();
+    let skipped = place.run(&["import", "rows", path, "--key", "id", "--skip-bad"]);
+    assert_eq!(stdout(&skipped), "imported 1 rows, skipped 2\n");
+    assert_eq!(
+        stdout(&place.run(&["get", "rows", "1"])),
+        "{\"id\":1,\"n\": 1}"
+    );
+    let last = place.run(&[
+        "import",
+        "rows",
+        path,
+        "--key",
+        "id",
+        "--skip-bad",
+        "--last-wins",
+    ]);
+    assert_eq!(stdout(&last), "imported 1 rows, skipped 1\n");
+    assert_eq!(
+        stdout(&place.run(&["get", "rows", "1"])),
+        "{\"id\":1,\"n\": 2}"
+    );
+    for arguments in [
+        &["import", "rows", "missing.csv", "--key", "id"][..],
+        &["import", "rows", "rows.txt", "--key", "id"],
+        &["import", "rows", "/", "--key", "id", "--format", "csv"],
+    ] {
+        assert_eq!(place.code(arguments), Some(1), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_that_reads_creates_no_directory_and_a_held_one_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let output = cairn()
+        .args(["get", "b", "k", "--data"])
+        .arg(&missing)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!missing.exists());
+    let held = directory.path().join("held");
+    let _server = Server::start(&held, &[]);
+    let output = cairn()
+        .args(["get", "b", "k", "--data"])
+        .arg(&held)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("locked"), "{}", told(&output));
+}
+
+#[test]
+fn nobody_at_the_url_is_a_failure_with_its_reason() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = format!("http://{free}");
+    let output = cairn()
+        .args(["get", "b", "k", "--url", &url])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("unreachable"), "{}", told(&output));
+    let output = cairn()
+        .args(["status", "--url", "https://localhost"])
+        .output()
+        .unwrap();
+    assert!(told(&output).contains("http://"), "{}", told(&output));
+}
+
+#[test]
+fn a_token_opens_what_it_covers() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("cairn.toml");
+    let file =
+        "[[token]]\nname = \"a\"\nsecret = \"hush\"\nrole = \"writer\"\nbuckets = [\"a-*\"]\n";
+    std::fs::write(&config, file).unwrap();
+    let server = Server::in_memory(&["--config", config.to_str().unwrap()]);
+    assert_eq!(server.run(&["put", "a-1", "k", "v"]).status.code(), Some(1));
+    assert_eq!(
+        server
+            .run(&["put", "a-1", "k", "v", "--token", "hush"])
+            .status
+            .code(),
+        Some(0)
+    );
+    let forbidden = server.run(&["put", "b", "k", "v", "--token", "hush"]);
+    assert!(told(&forbidden).contains("forbidden"));
+    let mut command = cairn();
+    command
+        .env("CAIRN_TOKEN", "hush")
+        .env("CAIRN_URL", server.url())
+        .args(["get", "a-1", "k"]);
+    assert_eq!(command.output().unwrap().stdout, b"v");
+}
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = cairn().args(["completions", shell]).output().unwrap();
+        assert!(stdout(&output).contains("cairn"));
+    }
+    assert_eq!(
+        cairn()
+            .args(["completions", "dos"])
+            .output()
+            .unwrap()
+            .status
+            .code(),
+        Some(2)
+    );
+}

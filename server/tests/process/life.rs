@@ -1,0 +1,169 @@
+//! How a server starts and ends.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::run::{Server, cairn, read_all};
+
+#[test]
+fn it_announces_itself_in_one_line_and_ends_cleanly_on_both_signals() {
+    for signal in ["-TERM", "-INT"] {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let server = Server::start(&data, &[]);
+        let (address, shown) = (server.address, data.display());
+        assert_eq!(
+            server.ready,
+            format!("cairn ready http={address} s3=- data={shown}\n")
+        );
+        assert!(server.get("/healthz").starts_with("HTTP/1.1 200 "));
+        assert!(server.put("/v1/kv/b/k", "kept").contains("\"version\":"));
+        server.signal(signal);
+        let (code, log) = server.stop();
+        assert_eq!(code, Some(0), "{log:#?}");
+        assert!(
+            log.iter()
+                .any(|line| line.contains("effective configuration")),
+            "{log:#?}"
+        );
+        let again = Server::start(&data, &[]);
+        assert!(again.get("/v1/kv/b/k").ends_with("\r\n\r\nkept"));
+    }
+}
+
+#[test]
+fn a_killed_server_loses_nothing_that_it_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start(directory.path(), &[]);
+    for n in 0..20 {
+        assert!(
+            server
+                .put(&format!("/v1/kv/b/k{n}"), "kept")
+                .starts_with("HTTP/1.1 200 ")
+        );
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let again = Server::start(directory.path(), &[]);
+    for n in 0..20 {
+        assert!(
+            again
+                .get(&format!("/v1/kv/b/k{n}"))
+                .ends_with("\r\n\r\nkept")
+        );
+    }
+}
+
+#[test]
+fn a_running_request_is_finished_and_an_idle_connection_closed_at_shutdown() {
+    let server = Server::in_memory(&[]);
+    let mut idle = server.connect();
+    let mut busy = server.connect();
+    let head = "PUT /v1/kv/b/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n";
+    busy.write_all(head.as_bytes()).unwrap();
+    busy.write_all(b"la").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    server.signal("-TERM");
+    assert_eq!(read_all(&mut idle), "");
+    std::thread::sleep(Duration::from_millis(200));
+    busy.write_all(b"te").unwrap();
+    let answer = read_all(&mut busy);
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"version\":"),
+        "{answer}"
+    );
+    let mut server = server;
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_request_that_never_ends_is_left_behind_after_the_grace() {
+    let mut server = Server::in_memory(&["--shutdown-grace-ms", "300"]);
+    let mut stuck = server.connect();
+    stuck
+        .write_all(b"PUT /v1/kv/b/k HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nla")
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    server.signal("-TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let took = began.elapsed();
+    assert!(
+        took >= Duration::from_millis(250) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let running = Server::start(&data, &[]);
+    let taken = running.address.to_string();
+    let config = directory.path().join("cairn.toml");
+    std::fs::write(&config, "lisen = \"127.0.0.1:0\"\n").unwrap();
+    let (data, config) = (data.to_str().unwrap(), config.to_str().unwrap());
+    for (arguments, says) in [
+        (
+            &["serve", "--listen", "0.0.0.0:0", "--memory"][..],
+            "--insecure",
+        ),
+        (
+            &["serve", "--listen", "127.0.0.1:0", "--data", data],
+            "data",
+        ),
+        (&["serve", "--listen", &taken, "--memory"], "in use"),
+        (&["serve", "--listen", "nonsense", "--memory"], "nonsense"),
+        (&["serve", "--config", config], "lisen"),
+        (&["serve", "--log", "=,=", "--memory"], "log"),
+        (
+            &[
+                "serve",
+                "--data",
+                "/proc/no-such-place",
+                "--listen",
+                "127.0.0.1:0",
+            ],
+            "/proc",
+        ),
+    ] {
+        let output = cairn().args(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains(says), "{arguments:?}: {told}");
+        assert!(output.stdout.is_empty());
+    }
+    let usage = cairn().args(["serve", "--no-such-flag"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn flags_stand_above_the_environment_and_that_above_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("cairn.toml");
+    let file = "memory = true\nrequests_max = 1\nconnections_max = 1\nshutdown_grace_ms = 1\n\
+                [[token]]\nname = \"a\"\nsecret = \"hush-hush\"\nrole = \"admin\"\n";
+    std::fs::write(&config, file).unwrap();
+    let mut command = cairn();
+    command
+        .env("CAIRN_CONFIG", &config)
+        .env("CAIRN_REQUESTS_MAX", "2")
+        .env("CAIRN_CONNECTIONS_MAX", "2")
+        .args(["serve", "--listen", "127.0.0.1:0", "--requests-max", "3"]);
+    let server = Server::of_command(&mut command);
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0));
+    let line = log
+        .iter()
+        .find(|line| line.contains("effective configuration"))
+        .unwrap();
+    for part in [
+        "\"requests_max\":3",
+        "\"connections_max\":2",
+        "\"shutdown_grace_ms\":1",
+        "\"secret\":\"[redacted]\"",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!log.iter().any(|line| line.contains("hush-hush")));
+}

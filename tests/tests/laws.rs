@@ -1,0 +1,5 @@
+//! The laws, each by tests that bear its number.
+
+mod log_corruption;
+mod log_crashes;
+mod log_sync_audit;

@@ -1,0 +1,163 @@
+//! The sync audit: a sync that silently does nothing must turn a law red, or it is useless, or the
+//! simulated disk is blind.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cairn_log::Durability::{Buffered, Local};
+use cairn_log::vfs::SyncSite;
+use cairn_log::vfs::simulated::{SimulatedDisk, Survival};
+use cairn_tests::log_history::{History, Step, open};
+
+fn workloads() -> Vec<Vec<Step>> {
+    let one = |durability| Step::Append(vec![(durability, 1, 100)]);
+    let big = |durability| Step::Append(vec![(durability, 3, 3_000)]);
+    vec![
+        vec![one(Local), one(Buffered), Step::Idle, one(Local)],
+        vec![big(Local), Step::Prepare, big(Local), one(Local)],
+        vec![one(Local), Step::Reopen, one(Buffered)],
+        vec![one(Local), Step::Reopen, one(Local), Step::Reopen],
+    ]
+}
+
+/// Syncs that no law needs, and what they are for.
+const FOR_SPEED_ONLY: [SyncSite; 1] = [
+    // The header's sync covers the zeros, too; without this one it would have to write them all
+    // while writers wait.
+    SyncSite("spare zeros"),
+];
+
+/// Whether some crash breaks a promise while the syncs of one site do nothing.
+fn breaks_a_law(site: SyncSite) -> bool {
+    let found = workloads().iter().any(|steps| {
+        let disk = SimulatedDisk::new(0);
+        History::default()
+            .run(&disk, steps)
+            .expect("no fault was set");
+        (1..=disk.calls() + 1).any(|call| breaks_at(site, steps, call))
+    });
+    found || breaks_after_rot(site)
+}
+
+/// Opens and goes on while the site's syncs do nothing; says whether a promise was kept.
+fn keeps_promises(site: SyncSite, disk: &SimulatedDisk, history: &mut History) -> bool {
+    disk.ignore_sync(site);
+    let go_on = [Step::Append(vec![(Local, 1, 50), (Buffered, 1, 9)])];
+    matches!(
+        catch_unwind(AssertUnwindSafe(|| history.run(disk, &go_on))),
+        Ok(Ok(()))
+    )
+}
+
+fn breaks_at(site: SyncSite, steps: &[Step], call: u64) -> bool {
+    let disk = SimulatedDisk::new(call);
+    disk.ignore_sync(site);
+    disk.crash_at(call);
+    let mut history = History::default();
+    if catch_unwind(AssertUnwindSafe(|| history.run(&disk, steps))).is_err() {
+        return true;
+    }
+    history.forget_written();
+    (0..4).any(|seed| {
+        let found = disk.power_loss(Survival::Random(seed));
+        breaks_over_power_losses(site, &found, history.clone())
+            || breaks_in_recovery(site, &found, &history)
+    }) || breaks_in_recovery(site, &disk.process_death(), &history)
+}
+
+fn breaks_over_power_losses(site: SyncSite, found: &SimulatedDisk, mut history: History) -> bool {
+    let mut found = found.clone();
+    for seed in 0..3 {
+        if !keeps_promises(site, &found, &mut history) {
+            return true;
+        }
+        history.forget_written();
+        let survival = if seed == 1 {
+            Survival::Random(seed)
+        } else {
+            Survival::Nothing
+        };
+        found = found.power_loss(survival);
+    }
+    !keeps_promises(site, &found, &mut history)
+}
+
+/// Crashes at every call of the recovery; also opens again in between, on the same page cache.
+fn breaks_in_recovery(site: SyncSite, found: &SimulatedDisk, history: &History) -> bool {
+    let recover = |disk: &SimulatedDisk, history: &mut History| {
+        disk.ignore_sync(site);
+        let opened = catch_unwind(AssertUnwindSafe(|| history.open_and_check(disk).map(drop)));
+        opened.is_err()
+    };
+    let probe = found.fork();
+    let mut kept = history.clone();
+    if recover(&probe, &mut kept) {
+        return true;
+    }
+    let again = probe.process_death();
+    if recover(&again, &mut kept) {
+        return true;
+    }
+    if !keeps_promises(site, &again.power_loss(Survival::Nothing), &mut kept) {
+        return true;
+    }
+    (1..=probe.calls()).any(|second| {
+        let crashing = found.fork();
+        crashing.crash_at(second);
+        let mut history = history.clone();
+        if recover(&crashing, &mut history) {
+            return true;
+        }
+        let lost = crashing.power_loss(Survival::Nothing);
+        !keeps_promises(site, &lost, &mut history)
+    })
+}
+
+/// A mark is evidence: without it, rot of the last group before a power loss passes for a torn
+/// tail. So a mark that never reached the disk is shown by damaging what it vouches for.
+fn breaks_after_rot(site: SyncSite) -> bool {
+    let marked_when_idle = [Step::Append(vec![(Local, 1, 100)]), Step::Idle];
+    let marked_when_closed = [Step::Append(vec![(Local, 1, 100)]), Step::Reopen];
+    [marked_when_idle, marked_when_closed].iter().any(|steps| {
+        let disk = SimulatedDisk::new(3);
+        disk.ignore_sync(site);
+        History::default()
+            .run(&disk, steps)
+            .expect("no fault was set");
+        let found = disk.power_loss(Survival::Nothing);
+        found.flip_bit("/log/p0000/0000000000000001.seg", 4096 + 40, 0);
+        // A refusal is what the mark is for; an open that lost the batch in silence breaks law 1.
+        open(&found).is_ok_and(|open_log| open_log.log.partitions()[0].status().bytes == 0)
+    })
+}
+
+#[test]
+fn every_sync_site_of_the_log_is_needed() {
+    let mut sites = BTreeSet::new();
+    for steps in workloads() {
+        let disk = SimulatedDisk::new(0);
+        let mut history = History::default();
+        history.run(&disk, &steps).expect("no fault was set");
+        sites.extend(disk.sync_sites().into_keys());
+        for call in 1..=disk.calls() + 1 {
+            let disk = SimulatedDisk::new(call);
+            disk.crash_at(call);
+            let _ = History::default().run(&disk, &steps);
+            let found = disk.process_death();
+            drop(open(&found).expect("a crashed log opens"));
+            sites.extend(found.sync_sites().into_keys());
+        }
+    }
+    assert!(sites.len() >= 12, "{sites:?}");
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let useless: Vec<_> = sites
+        .iter()
+        .filter(|site| !FOR_SPEED_ONLY.contains(site) && !breaks_a_law(**site))
+        .collect();
+    std::panic::set_hook(hook);
+    assert!(
+        useless.is_empty(),
+        "syncs that no law needs: {useless:?} of {sites:?}"
+    );
+}
