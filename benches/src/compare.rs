@@ -53,7 +53,8 @@ pub(crate) struct Scale {
     pub(crate) reopen_keys: u64,
     pub(crate) overwrite_keys: u64,
     pub(crate) overwrite_large_keys: u64,
-    pub(crate) overwrite_cap: Duration,
+    /// The longest an engine may overwrite, for small values and for large ones.
+    pub(crate) overwrite_caps: [Duration; 2],
     pub(crate) twitter_bytes: u64,
 }
 
@@ -69,7 +70,7 @@ impl Scale {
             reopen_keys: keys,
             overwrite_keys: keys,
             overwrite_large_keys: (keys / 10).max(1),
-            overwrite_cap: Duration::from_secs(600),
+            overwrite_caps: [Duration::from_secs(480), Duration::from_secs(120)],
             twitter_bytes: keys.saturating_mul(256),
         }
     }
@@ -87,7 +88,7 @@ impl Scale {
             reopen_keys: (keys / 4).max(1),
             overwrite_keys: (keys / 20).max(1),
             overwrite_large_keys: (keys / 200).max(1),
-            overwrite_cap: Duration::from_secs(2),
+            overwrite_caps: [Duration::from_secs(2); 2],
             twitter_bytes: keys.saturating_mul(16),
         }
     }
@@ -98,7 +99,7 @@ impl Scale {
             row,
             read: row,
             floor: row,
-            overwrite_cap: self.overwrite_cap.min(row * 10),
+            overwrite_caps: self.overwrite_caps.map(|cap| cap.min(row * 10)),
             ..self
         }
     }

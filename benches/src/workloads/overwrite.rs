@@ -3,8 +3,9 @@
 //! A store is loaded, then one thread overwrites uniformly random rows with buffered puts and
 //! flushes once a second, so that every engine risks the same second and its background work
 //! (checkpoints, compactions, GC) runs as it must for ever. `overwrite` shows the rate, its course
-//! over time and the latency tail; an engine that is not done after the cap (10 minutes, the same
-//! for all) stops there, and the row says how often the data was written. `space` shows allocated
+//! over time and the latency tail; an engine that is not done after the cap (10 minutes for both
+//! value sizes together, the same for all) stops there, and the row says how often the data was
+//! written. `space` shows allocated
 //! blocks after the load and after the overwrites, at once and not after a rest, and the bytes
 //! written per put.
 
@@ -24,22 +25,39 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 const INTERVALS_MAX: usize = 20;
 const RANDOM_STREAM: u64 = 77;
 
+/// A store of `keys` rows, overwritten for at most `cap`.
+#[derive(Clone, Copy)]
+struct Plan {
+    shape: Shape,
+    keys: u64,
+    cap: Duration,
+}
+
 pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
-    let shapes = [
-        (Shape::SMALL, context.scale.overwrite_keys),
-        (Shape::LARGE, context.scale.overwrite_large_keys),
+    let [small_cap, large_cap] = context.scale.overwrite_caps;
+    let plans = [
+        Plan {
+            shape: Shape::SMALL,
+            keys: context.scale.overwrite_keys,
+            cap: small_cap,
+        },
+        Plan {
+            shape: Shape::LARGE,
+            keys: context.scale.overwrite_large_keys,
+            cap: large_cap,
+        },
     ];
-    for (shape, keys) in shapes {
+    for plan in plans {
         for registration in &context.engines {
             release_free_memory();
-            let label = shape.value_label();
+            let label = plan.shape.value_label();
             let named = |workload, variant: &str| Row::new(workload, registration.name, variant, 1);
             let mut loaded = named(SPACE, &format!("{label}, after the load"));
             let mut overwritten = named(SPACE, &format!("{label}, after the overwrites"));
             let row = steady(context, named(OVERWRITE, &label), |row| {
                 let mut space = [&mut loaded, &mut overwritten];
-                overwrite(context, *registration, shape, keys, row, &mut space)
+                overwrite(context, *registration, plan, row, &mut space)
             });
             context.progress(&row);
             if !row.check.failed() && context.selects(SPACE) {
@@ -60,11 +78,11 @@ pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
 fn overwrite(
     context: &Context,
     registration: Registration,
-    shape: Shape,
-    keys: u64,
+    plan: Plan,
     row: &mut Row,
     space: &mut [&mut Row; 2],
 ) -> Outcome<()> {
+    let Plan { shape, keys, .. } = plan;
     let store = Store::fresh(context, registration, Purpose::BufferedWrites, shape)?;
     let engine = store.engine.as_ref();
     let directory = store.directory.path();
@@ -80,7 +98,7 @@ fn overwrite(
     set_shape(loaded, shape);
 
     let gauge = Gauge::start(directory, Some(engine))?;
-    let done = overwrite_for(engine, shape, keys, context.scale.overwrite_cap)?;
+    let done = overwrite_for(engine, plan)?;
     gauge.finish(row, engine, done.puts, done.elapsed)?;
     set_speed(row, done.puts, done.elapsed, &done.latency);
     set_shape(row, shape);
@@ -119,12 +137,8 @@ struct Overwritten {
     course: (Vec<f64>, f64),
 }
 
-fn overwrite_for(
-    engine: &dyn Engine,
-    shape: Shape,
-    keys: u64,
-    cap: Duration,
-) -> Outcome<Overwritten> {
+fn overwrite_for(engine: &dyn Engine, plan: Plan) -> Outcome<Overwritten> {
+    let Plan { shape, keys, cap } = plan;
     let mut random = Random::new(RANDOM_STREAM);
     let mut versions = vec![0u32; usize::try_from(keys)?];
     let mut key = vec![0; shape.key_bytes];
