@@ -401,12 +401,8 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
 /// At least what a batch of one bucket record takes in the log.
 const LONE_RECORD_BYTES_MAX: usize = 256;
 
-/// Segments in memory are small, because they are allocated whole; as small as the log takes them.
-const MEMORY_SEGMENT_BYTES: u64 = if cairn_log::SEGMENT_BYTES_MIN > 8 << 20 {
-    cairn_log::SEGMENT_BYTES_MIN
-} else {
-    8 << 20
-};
+/// Segments in memory are small, but take the largest value a record can hold. Zeros cost nothing.
+const MEMORY_SEGMENT_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]
 mod tests;

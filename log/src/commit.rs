@@ -119,8 +119,13 @@ impl Group {
     }
 
     /// How the group ended, if it has.
-    pub(crate) fn outcome(&self) -> Option<Result<()>> {
-        match self.state() {
+    fn outcome(&self) -> Option<Result<()>> {
+        self.outcome_in(self.state())
+    }
+
+    /// How the group ended, if `state` is an end.
+    pub(crate) fn outcome_in(&self, state: u32) -> Option<Result<()>> {
+        match state {
             DONE => Some(Ok(())),
             FAILED => Some(Err(self.failure.get().cloned().unwrap_or_else(|| {
                 Error::OutcomeUnknown {

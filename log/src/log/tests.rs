@@ -297,3 +297,27 @@ fn partitions_stand_apart_and_are_all_found_again() {
     );
     assert_eq!(log.partitions()[1].end(), ends[1]);
 }
+
+/// A waiter that looked twice at its group's state once slept on "done" for ever.
+#[test]
+fn no_waiter_sleeps_through_the_end_of_its_group() {
+    let options = Options {
+        segment_bytes: 1 << 20,
+        ..options(true)
+    };
+    let log = Log::open(Arc::new(MemoryDisk::default()), Path::new("/log"), options).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    append(&log, b"x", Durability::Local)
+                        .unwrap()
+                        .commit
+                        .wait()
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(log.partitions()[0].status().batches, 160_000);
+}

@@ -25,10 +25,11 @@ impl Partition {
     /// Blocks until the group has ended, leading it if nobody does.
     pub(crate) fn wait_for(&self, group: &Arc<Group>) -> Result<()> {
         loop {
-            if let Some(outcome) = group.outcome() {
+            // One look decides: a second one might see the end and sleep on it.
+            let seen = group.state();
+            if let Some(outcome) = group.outcome_in(seen) {
                 return outcome;
             }
-            let seen = group.state();
             if seen != LEADING {
                 let tail = self.tail.lock();
                 if tail.may_lead(group) {
