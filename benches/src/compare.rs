@@ -56,6 +56,8 @@ pub(crate) struct Scale {
     /// The longest an engine may overwrite, for small values and for large ones.
     pub(crate) overwrite_caps: [Duration; 2],
     pub(crate) twitter_bytes: u64,
+    /// A row, or a loaded store with all its reads, that takes longer hangs.
+    pub(crate) row_time_max: Duration,
 }
 
 impl Scale {
@@ -72,6 +74,7 @@ impl Scale {
             overwrite_large_keys: (keys / 10).max(1),
             overwrite_caps: [Duration::from_secs(480), Duration::from_secs(120)],
             twitter_bytes: keys.saturating_mul(256),
+            row_time_max: Duration::from_secs(30 * 60),
         }
     }
 
@@ -90,6 +93,7 @@ impl Scale {
             overwrite_large_keys: (keys / 200).max(1),
             overwrite_caps: [Duration::from_secs(2); 2],
             twitter_bytes: keys.saturating_mul(16),
+            row_time_max: Duration::from_secs(3 * 60),
         }
     }
 

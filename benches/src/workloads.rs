@@ -19,6 +19,7 @@ use crate::report::{Check, Row, figure};
 use std::fs;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// The clock is read once in so many operations where an operation may take less than a
@@ -27,6 +28,8 @@ pub(crate) const CLOCK_STRIDE: u64 = 32;
 
 /// How often `--calm` runs a row that was disturbed each time.
 const ATTEMPTS_MAX: u32 = 3;
+
+const EXIT_HUNG: i32 = 3;
 
 const SAMPLES_MAX: usize = 2_048;
 
@@ -191,13 +194,13 @@ pub(crate) fn steady(
 ) -> Row {
     let others = |row: &Row| row.get(figure::OTHER_CORES).unwrap_or(0.0);
     context.wait_for_calm();
-    let mut kept = attempt(row.clone(), &mut run);
+    let mut kept = attempt(context, row.clone(), &mut run);
     for _ in 1..ATTEMPTS_MAX {
         if context.calm.is_zero() || kept.check.failed() || !kept.disturbed() {
             break;
         }
         context.wait_for_calm();
-        let again = attempt(row.clone(), &mut run);
+        let again = attempt(context, row.clone(), &mut run);
         if again.check.failed() || others(&again) < others(&kept) {
             kept = again;
         }
@@ -206,7 +209,12 @@ pub(crate) fn steady(
 }
 
 /// Runs a row; an error or a panic becomes a row whose check failed.
-pub(crate) fn attempt(row: Row, run: impl FnOnce(&mut Row) -> Outcome<()>) -> Row {
+pub(crate) fn attempt(
+    context: &Context,
+    row: Row,
+    run: impl FnOnce(&mut Row) -> Outcome<()>,
+) -> Row {
+    let _watchdog = Watchdog::start(&row, context.scale.row_time_max);
     let mut finished = row.clone();
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(&mut finished)));
     let reason = match outcome {
@@ -221,6 +229,29 @@ pub(crate) fn attempt(row: Row, run: impl FnOnce(&mut Row) -> Outcome<()>) -> Ro
     let mut failed = row;
     failed.check = Check::Failed(reason);
     failed
+}
+
+/// Ends the process when a row hangs: threads that wait for ever cannot be taken back, and a run
+/// that never ends tells nobody which engine it was.
+struct Watchdog {
+    _done: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    fn start(row: &Row, limit: Duration) -> Watchdog {
+        let (done, ended) = mpsc::channel::<()>();
+        let name = format!(
+            "{} on {}, {} threads",
+            row.workload, row.engine, row.threads
+        );
+        std::thread::spawn(move || {
+            if ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("cairn-benches: {name} hangs: nothing came of it in {limit:?}");
+                std::process::exit(EXIT_HUNG);
+            }
+        });
+        Watchdog { _done: done }
+    }
 }
 
 /// What a store must hold: the number and the sum of its rows, and some to compare byte by byte.

@@ -121,7 +121,7 @@ fn run(context: &Context, family: &Family, keys: u64) -> Outcome<Vec<Row>> {
         let bulk = Row::new(family.bulk, registration.name, "", 1);
         let mut of_engine = Vec::new();
         context.wait_for_calm();
-        let bulk = attempt(bulk, |bulk| {
+        let bulk = attempt(context, bulk, |bulk| {
             of_engine = load_and_read(context, *registration, family, keys, bulk)?;
             Ok(())
         });
