@@ -93,7 +93,8 @@ pub(crate) trait Engine: Send + Sync {
     /// the last of them is durable.
     fn load(&self, rows: &mut Rows) -> Outcome<()> {
         let mut pairs = Pairs::new(rows.shape());
-        while rows.next_chunk(LOAD_ROWS, &mut pairs) {
+        let rows_a_batch = LOAD_BATCH_BYTES / rows.shape().row_bytes() as u64;
+        while rows.next_chunk(rows_a_batch.clamp(1, LOAD_ROWS), &mut pairs) {
             self.batch(&pairs, Durability::Buffered)?;
         }
         self.flush()
@@ -193,8 +194,10 @@ const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
 const SETTLED_LOOKS: u32 = 10;
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Rows of a batch where an engine has no better size for a load.
+/// Rows of a batch where an engine has no better size for a load, and the bytes at which it holds
+/// fewer: stores bound their batches.
 const LOAD_ROWS: u64 = 1_000;
+const LOAD_BATCH_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests;

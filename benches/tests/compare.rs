@@ -11,7 +11,7 @@ use std::process::Command;
 
 const TABLE: &str = "\
 | cluster3 | 0 | 1 | 19 | 120 | 1 | 1 | 1 | 1 | 1d | 0 | 0 | get:0.70 set:0.20 delete:0.10 | 1.2 |
-| cluster9 | 0 | 1 | 32 | 3000 | 1 | 1 | 1 | 1 | 1d | 0 | 0 | get:0.40 add:0.30 incr:0.30 | 0 |
+| cluster9 | 0 | 1 | 32 | 10658 | 1 | 1 | 1 | 1 | 1d | 0 | 0 | get:0.40 add:0.30 incr:0.30 | 0 |
 ";
 
 struct Directory(PathBuf);
