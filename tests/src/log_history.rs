@@ -60,6 +60,8 @@ enum Promise {
     Sequenced,
     /// It was acknowledged as `Buffered`.
     Written,
+    /// It was acknowledged as `Buffered`, and the process died: it is in the page cache.
+    Cached,
     /// It was acknowledged as `Local`, or seen below the durable offset.
     Durable,
 }
@@ -225,8 +227,9 @@ impl History {
                 continue;
             }
             assert!(
-                batch.promise < Promise::Durable,
-                "the durable batch at {offset} is lost"
+                batch.promise < Promise::Cached,
+                "the {:?} batch at {offset} is lost",
+                batch.promise
             );
             let survivor = present
                 .values()
@@ -257,7 +260,7 @@ impl History {
     /// The power went: what was acknowledged as `Buffered` may be gone.
     pub fn forget_written(&mut self) {
         for batch in self.batches.values_mut() {
-            if batch.promise == Promise::Written {
+            if batch.promise < Promise::Durable {
                 batch.promise = Promise::Sequenced;
             }
         }
@@ -267,7 +270,7 @@ impl History {
     pub fn promise_written(&mut self) {
         for batch in self.batches.values_mut() {
             if batch.promise == Promise::Written {
-                batch.promise = Promise::Durable;
+                batch.promise = Promise::Cached;
             }
         }
     }
