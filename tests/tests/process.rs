@@ -1,0 +1,3 @@
+//! The server as a process of its own, on the real disk.
+
+mod kill_9;
