@@ -4,4 +4,5 @@ pub mod http;
 pub mod log_history;
 pub mod seeds;
 pub mod server;
+pub mod trace;
 pub mod writer;
