@@ -1,0 +1,4 @@
+//! The server as a process of its own, on the real disk.
+
+mod kill_9;
+mod strace;
