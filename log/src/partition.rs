@@ -102,6 +102,8 @@ pub struct Partition {
     newest_time_ms: AtomicU64,
     /// When (clock's elapsed time, in ms) the newest group was written.
     written_at_ms: AtomicU64,
+    /// When the oldest byte that is not yet durable was written.
+    unsynced_since_ms: AtomicU64,
     recovery: RecoveryReport,
     counters: Counters,
 }
@@ -218,6 +220,7 @@ impl Partition {
             spare_serial: AtomicU64::new(1),
             newest_time_ms: AtomicU64::new(time_ms),
             written_at_ms: AtomicU64::new(0),
+            unsynced_since_ms: AtomicU64::new(0),
             recovery: recovered.report,
             counters: Counters::default(),
             options,

@@ -321,3 +321,44 @@ fn no_waiter_sleeps_through_the_end_of_its_group() {
     });
     assert_eq!(log.partitions()[0].status().batches, 160_000);
 }
+
+#[derive(Default)]
+struct SteppedClock(std::sync::atomic::AtomicU64);
+
+impl Clock for SteppedClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.now_ms())
+    }
+}
+
+#[test]
+fn a_trickle_of_buffered_batches_is_synced_in_time_though_it_never_pauses() {
+    let clock = Arc::new(SteppedClock::default());
+    let options = Options {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..options(false)
+    };
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let log = Log::open(disk, Path::new("/log"), options).unwrap();
+    let partition = &log.partitions()[0];
+    let mut ends = Vec::new();
+    for _ in 0..40 {
+        let appended = append(&log, b"drip", Durability::Buffered).unwrap();
+        appended.commit.wait().unwrap();
+        ends.push((clock.now_ms(), appended.end));
+        clock.0.fetch_add(100, std::sync::atomic::Ordering::Relaxed);
+        partition.step_idle().unwrap();
+        let due = ends
+            .iter()
+            .filter(|(written_ms, _)| clock.now_ms() - written_ms >= 1_000);
+        for (written_ms, end) in due {
+            assert!(partition.durable() >= *end, "written at {written_ms} ms");
+        }
+    }
+    let syncs = partition.status().syncs;
+    assert!(syncs <= 5, "{syncs} syncs in four seconds");
+}

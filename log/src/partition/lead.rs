@@ -128,9 +128,12 @@ impl Partition {
                 .file
                 .write_at(&open.bytes, segment.position(open.base))
                 .map_err(|error| Error::io("write", segment.path(), error))?;
+            let now_ms = self.elapsed_ms();
+            self.written_at_ms.store(now_ms, Ordering::Relaxed);
+            if synced == open.base {
+                self.unsynced_since_ms.store(now_ms, Ordering::Relaxed);
+            }
             self.written.store(end.get(), Ordering::Release);
-            self.written_at_ms
-                .store(self.elapsed_ms(), Ordering::Relaxed);
             self.counters.writes.fetch_add(1, Ordering::Relaxed);
             self.counters
                 .batches

@@ -1,6 +1,6 @@
 //! Marks: what the superblock vouches for while the partition is open, idle and closed.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Partition;
 use crate::error::Result;
@@ -46,15 +46,17 @@ impl Partition {
     ///
     /// A failed sync or mark poisons the partition.
     pub fn step_idle(self: &std::sync::Arc<Self>) -> Result<bool> {
-        let idle_ms = self
-            .elapsed_ms()
-            .saturating_sub(self.written_at_ms.load(Ordering::Relaxed));
+        let since = |moment_ms: &AtomicU64| {
+            let moment_ms = moment_ms.load(Ordering::Relaxed);
+            self.elapsed_ms().saturating_sub(moment_ms)
+        };
         let unsynced = self.written.load(Ordering::Acquire) > self.durable.load(Ordering::Acquire);
-        if unsynced && u128::from(idle_ms) >= self.options.buffered_sync.as_millis() {
+        let unsynced_ms = u128::from(since(&self.unsynced_since_ms));
+        if unsynced && unsynced_ms >= self.options.buffered_sync.as_millis() {
             self.barrier()?.wait()?;
             return Ok(true);
         }
-        if idle_ms < IDLE_MS || unsynced || self.is_poisoned() {
+        if since(&self.written_at_ms) < IDLE_MS || unsynced || self.is_poisoned() {
             return Ok(false);
         }
         let mut superblock = self.superblock.lock();
