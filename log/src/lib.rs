@@ -22,6 +22,8 @@ mod recovery;
 mod segment;
 mod slots;
 mod superblock;
+#[cfg(test)]
+mod testing;
 pub mod vfs;
 
 pub use clock::{Clock, SystemClock};
@@ -32,7 +34,7 @@ pub use identity::{LogId, Offset, PartitionId};
 pub use log::{Log, Options, PARTITIONS_MAX};
 pub use partition::{
     Appended, BUFFERED_BYTES_MAX, Durability, Partition, PartitionStatus, RecordBytes,
-    ReplayedBatch,
+    ReplayedBatch, SegmentSpan,
 };
 pub use recovery::RecoveryReport;
 pub use segment::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};

@@ -75,6 +75,9 @@ pub struct Appended {
     pub offset: Offset,
     /// Where the next batch will stand, unless a segment ends here.
     pub end: Offset,
+    /// The base of the segment that the batch stands in: another than the last batch's when a
+    /// segment was sealed in between.
+    pub segment: Offset,
     /// Completes when the batch is as durable as was asked for.
     pub commit: Commit,
 }
@@ -151,6 +154,19 @@ struct Counters {
     writes: AtomicU64,
     syncs: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// One segment of a partition, as it stood at the call of [`Partition::segments`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSpan {
+    /// The number of its file, from 1; greater numbers hold later batches.
+    pub number: u64,
+    /// Where its first batch stands, and its name for [`Partition::replay_segment`].
+    pub base: Offset,
+    /// Where its last batch ends; of the segment being written, the last durable one.
+    pub end: Offset,
+    /// It takes no more batches, so `end` is final.
+    pub sealed: bool,
 }
 
 /// What a partition holds and has done since it was opened.
@@ -280,6 +296,7 @@ impl Partition {
         Ok(Some(Appended {
             offset,
             end,
+            segment: active.segment.base(),
             commit,
         }))
     }
@@ -361,6 +378,21 @@ impl Partition {
             start,
             end: start.plus(length),
         }))
+    }
+
+    /// The retained segments, in log order. Cost: one short lock, and a copy of 32 bytes each.
+    pub fn segments(&self) -> Vec<SegmentSpan> {
+        let segments = self.segments.read();
+        // Under the same lock as the list, so that both say the same.
+        let active = self.active.read().clone();
+        let active = active.map(|active| active.segment.number());
+        let span = |segment: &Arc<Segment>| SegmentSpan {
+            number: segment.number().0,
+            base: segment.base(),
+            end: segment.published(),
+            sealed: active != Some(segment.number()),
+        };
+        segments.iter().map(span).collect()
     }
 
     /// Where the partition stands.
@@ -487,6 +519,14 @@ fn find(segments: &[Arc<Segment>], offset: Offset) -> Result<&Arc<Segment>> {
     segments[..after].last().ok_or(Error::OutOfRange { offset })
 }
 
+/// The segment that begins at `base`.
+fn starting_at(segments: &[Arc<Segment>], base: Offset) -> Result<&Arc<Segment>> {
+    segments
+        .iter()
+        .find(|segment| segment.base() == base)
+        .ok_or(Error::OutOfRange { offset: base })
+}
+
 /// A record's payload that can be kept: it pins the memory map it lies in.
 #[derive(Debug)]
 pub struct RecordBytes(Kept);
@@ -524,3 +564,6 @@ impl AsRef<[u8]> for RecordBytes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

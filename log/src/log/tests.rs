@@ -7,35 +7,10 @@ use std::time::Instant;
 use super::*;
 use crate::frame::BatchBuffer;
 use crate::identity::Offset;
-use crate::partition::{Appended, Durability};
+use crate::partition::Durability;
+use crate::testing::{SEGMENT_BYTES, append, open_on, options};
 use crate::vfs::simulated::SimulatedDisk;
 use crate::vfs::{MemoryDisk, RealDisk};
-
-const SEGMENT_BYTES: u64 = 64 << 10;
-
-fn options(threads: bool) -> Options {
-    Options {
-        segment_bytes: SEGMENT_BYTES,
-        threads,
-        ..Options::default()
-    }
-}
-
-fn open_on(disk: &SimulatedDisk, threads: bool) -> Result<Log> {
-    Log::open(Arc::new(disk.clone()), Path::new("/log"), options(threads))
-}
-
-fn append(log: &Log, payload: &[u8], durability: Durability) -> Result<Appended> {
-    let partition = &log.partitions()[0];
-    let mut batch = BatchBuffer::new();
-    batch.record(|out| out.extend_from_slice(payload));
-    loop {
-        if let Some(appended) = partition.try_append(&batch, 0, durability)? {
-            return Ok(appended);
-        }
-        partition.make_room(batch.byte_len())?;
-    }
-}
 
 struct Unpark(thread::Thread);
 

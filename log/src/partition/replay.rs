@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::Partition;
+use super::{Partition, starting_at};
 use crate::error::{Error, Result};
 use crate::frame::{BATCH_HEADER_BYTES, BatchHeader, Records};
 use crate::identity::Offset;
@@ -30,7 +30,8 @@ impl<'a> ReplayedBatch<'a> {
 
 impl Partition {
     /// Calls `visit` with every retained durable batch from `from` on, in log order, until it
-    /// breaks or the durable end (as it was at the call) is reached.
+    /// breaks or the durable end (as it was at the call) is reached. Segments that end at or below
+    /// `from` are not looked at.
     ///
     /// # Errors
     ///
@@ -43,37 +44,69 @@ impl Partition {
     ) -> Result<()> {
         let durable = self.durable();
         let segments: Vec<Arc<Segment>> = self.segments.read().clone();
-        for segment in segments {
-            let end = segment.published().min(durable);
-            let mut offset = segment.base();
-            while offset < end {
-                let Some((batch_end, header)) = next_batch(&segment, offset, end) else {
-                    return Err(damaged(&segment, offset));
-                };
-                if offset >= from {
-                    let body_start = offset.plus(BATCH_HEADER_BYTES as u64);
-                    let Some(body) = segment.bytes(body_start..batch_end) else {
-                        return Err(damaged(&segment, offset));
-                    };
-                    let records = Records::new(&body, body_start, segment.seed())
-                        .collect::<std::result::Result<Vec<_>, Offset>>()
-                        .map_err(|at| damaged(&segment, at))?;
-                    let time_ms = header.time_ms;
-                    let batch = ReplayedBatch {
-                        offset,
-                        end: batch_end,
-                        time_ms,
-                        records,
-                    };
-                    if visit(batch).is_break() {
-                        return Ok(());
-                    }
-                }
-                offset = batch_end;
+        let beyond = segments
+            .iter()
+            .filter(|segment| segment.published().min(durable) > from);
+        for segment in beyond {
+            if walk(segment, from, durable, &mut visit)?.is_break() {
+                break;
             }
         }
         Ok(())
     }
+
+    /// Calls `visit` with every durable batch of the one segment that begins at `base`, in log
+    /// order, until it breaks. The segment is held meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] if no retained segment begins at `base`; [`Error::Corrupt`] as
+    /// [`Partition::replay`] has it.
+    pub fn replay_segment(
+        &self,
+        base: Offset,
+        mut visit: impl FnMut(ReplayedBatch<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let durable = self.durable();
+        let segment = Arc::clone(starting_at(&self.segments.read(), base)?);
+        walk(&segment, base, durable, &mut visit).map(drop)
+    }
+}
+
+/// Visits the batches of one segment that begin at `from` or later and end by `durable`.
+fn walk(
+    segment: &Segment,
+    from: Offset,
+    durable: Offset,
+    visit: &mut impl FnMut(ReplayedBatch<'_>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>> {
+    let end = segment.published().min(durable);
+    let mut offset = segment.base();
+    while offset < end {
+        let Some((batch_end, header)) = next_batch(segment, offset, end) else {
+            return Err(damaged(segment, offset));
+        };
+        if offset >= from {
+            let body_start = offset.plus(BATCH_HEADER_BYTES as u64);
+            let Some(body) = segment.bytes(body_start..batch_end) else {
+                return Err(damaged(segment, offset));
+            };
+            let records = Records::new(&body, body_start, segment.seed())
+                .collect::<std::result::Result<Vec<_>, Offset>>()
+                .map_err(|at| damaged(segment, at))?;
+            let batch = ReplayedBatch {
+                offset,
+                end: batch_end,
+                time_ms: header.time_ms,
+                records,
+            };
+            if visit(batch).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        offset = batch_end;
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 fn next_batch(segment: &Segment, offset: Offset, end: Offset) -> Option<(Offset, BatchHeader)> {

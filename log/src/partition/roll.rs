@@ -147,9 +147,13 @@ impl Partition {
         }
         let begun = Arc::new(self.begin_segment(end, spare)?);
         let base = begun.segment.base();
-        // Readers find the segment before anything in it is visible.
-        self.segments.write().push(Arc::clone(&begun.segment));
-        *self.active.write() = Some(Arc::clone(&begun));
+        {
+            // Readers find the segment before anything in it is visible, and never see the list
+            // and the active segment disagree.
+            let mut segments = self.segments.write();
+            segments.push(Arc::clone(&begun.segment));
+            *self.active.write() = Some(Arc::clone(&begun));
+        }
         let mut tail = self.tail.lock();
         tail.active = Some(begun);
         tail.end = base;
