@@ -134,7 +134,11 @@ pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
         segments.push(Arc::clone(&segment));
         // A file from before the last recovery takes no more frames, whether or not its footer
         // is there: offsets past its end may have been handed out already.
-        let appendable = !tail.ended && newest.header.incarnation == block.incarnation;
+        // One whose unused tail was given back takes none either: they would go into space that
+        // was never zeroed and synced.
+        let appendable = !tail.ended
+            && newest.header.incarnation == block.incarnation
+            && newest.has_full_length()?;
         let active = appendable.then(|| (segment, Arc::clone(&newest.file)));
         let report = RecoveryReport {
             clean: true,

@@ -5,7 +5,7 @@
 //!    0  header sector (512 B)   written and synced before the file gets its name
 //!  512  footer sector (512 B)   zeros until the segment is sealed
 //! 4096  frames                  logical offset `base` stands here
-//!       zeros                   to the file's fixed length
+//!       zeros                   to the file's length, `file_bytes` until the segment is sealed
 //! ```
 //!
 //! Header and footer share the first page, so that opening a store costs one small read a segment
@@ -18,6 +18,10 @@
 //! when the one before it is sealed and its own header is synced. The end of a segment is what the
 //! next one names as `previous_end`, so a footer that a power loss took is no loss; only an unclean
 //! close leaves a gap between that end and the next base.
+//!
+//! Once the next segment is durable, the unused tail of a sealed file is given back. Nothing waits
+//! for that cut to be durable, so the file of a sealed segment is anything from the page its log
+//! ends in to `file_bytes` long; only that it holds the log to its end is checked.
 
 pub(crate) mod prepare;
 pub(crate) mod sectors;

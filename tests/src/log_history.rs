@@ -49,6 +49,8 @@ pub enum Step {
     Idle,
     /// Prepares the next segment ahead of use.
     Prepare,
+    /// Goes on to a new segment.
+    Seal,
     /// Closes cleanly and opens again.
     Reopen,
 }
@@ -93,6 +95,8 @@ pub struct Events {
     pub clean_opens: u64,
     /// Logs of more than one segment that were opened.
     pub several_segments: u64,
+    /// Segments that were sealed on request.
+    pub seals: u64,
 }
 
 /// Every promise a log has made on a simulated disk.
@@ -153,6 +157,13 @@ impl History {
                 }
                 Step::Prepare => {
                     open_log.log.partitions()[0].step_prepare()?;
+                }
+                Step::Seal => {
+                    let partition = &open_log.log.partitions()[0];
+                    let before = partition.status().segments;
+                    partition.seal()?;
+                    self.note_durable(partition.durable());
+                    self.events.seals += u64::from(partition.status().segments > before);
                 }
                 Step::Reopen => {
                     open_log.log.close()?;

@@ -1,4 +1,4 @@
-//! Making room: arming the superblock, and going from one segment to the next.
+//! Making room and sealing: arming the superblock, and going from one segment to the next.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,10 +31,42 @@ impl Partition {
             let what = format!("a batch of {bytes} bytes; the most is {bytes_max}");
             return Err(Error::Invalid { what });
         }
+        self.roll_until(
+            |tail| tail.has_room(bytes),
+            |tail| tail.active_has_room(bytes),
+        )
+    }
+
+    /// Goes on to a new segment although the one being written has room, so that all that is
+    /// sequenced now stands in sealed segments. Does nothing if the segment being written is empty
+    /// or there is none.
+    ///
+    /// Cost: that of a new segment (see [`Partition::make_room`]); appends wait meanwhile. Call it
+    /// with no lock held.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DiskFull`] if the next segment cannot be prepared: then the one being written is
+    /// as it was, and takes more batches; [`Error::Poisoned`].
+    pub fn seal(&self) -> Result<()> {
+        let number = |tail: &Tail| Some(tail.active.as_ref()?.segment.number());
+        let first = number(&self.tail.lock());
+        // Whoever begins another segment, this call or not, has sealed the one it was about.
+        let is_sealed = |tail: &Tail| number(tail) != first || !tail.active_has_frames();
+        self.roll_until(is_sealed, is_sealed)
+    }
+
+    /// Rolls until `is_done`, one thread at a time. A roll begins a new segment unless, with
+    /// nothing pending, the active one `suffices`.
+    fn roll_until(
+        &self,
+        is_done: impl Fn(&Tail) -> bool,
+        suffices: impl Fn(&Tail) -> bool,
+    ) -> Result<()> {
         loop {
             let mut tail = self.tail.lock();
             self.check_poison()?;
-            if tail.has_room(bytes) {
+            if is_done(&tail) {
                 return Ok(());
             }
             if tail.stopping {
@@ -48,7 +80,7 @@ impl Partition {
             }
             tail.rolling = true;
             drop(tail);
-            let outcome = self.roll(bytes);
+            let outcome = self.roll(&suffices);
             self.tail.lock().rolling = false;
             self.changed.notify_all();
             outcome?;
@@ -88,12 +120,12 @@ impl Partition {
         )
     }
 
-    /// Arms the superblock and, if the active segment lacks room, begins the next one. The caller
-    /// holds the `rolling` flag, so nothing new is sequenced.
-    fn roll(&self, bytes: usize) -> Result<()> {
+    /// Arms the superblock and, unless the active segment suffices, begins the next one. The
+    /// caller holds the `rolling` flag, so nothing new is sequenced.
+    fn roll(&self, suffices: impl Fn(&Tail) -> bool) -> Result<()> {
         self.drain()?;
         self.arm()?;
-        if self.tail.lock().active_has_room(bytes) {
+        if suffices(&self.tail.lock()) {
             return Ok(());
         }
         // The spare comes first: a full disk must leave the active segment as it is.
@@ -135,7 +167,7 @@ impl Partition {
         end: Offset,
         spare: Spare,
     ) -> Result<()> {
-        if let Some(active) = active {
+        if let Some(active) = &active {
             // Not synced: until it reaches the disk, the next header's `previous_end`, which is
             // synced before any frame follows, says and vouches for the same.
             let footer = Footer { end }.encode(active.segment.header());
@@ -159,6 +191,10 @@ impl Partition {
         tail.end = base;
         for watermark in [&self.end, &self.written, &self.durable, &self.visible] {
             watermark.store(base.get(), Ordering::Release);
+        }
+        drop(tail);
+        if let Some(sealed) = active {
+            sealed.give_back_unused();
         }
         Ok(())
     }
@@ -212,7 +248,30 @@ impl Partition {
     }
 }
 
+impl Active {
+    /// Cuts the room that a sealed segment never used off its file.
+    ///
+    /// The cut comes when the next segment is durable, so this file never takes frames again, and
+    /// no slice reaches past the end. It needs no sync: if a crash undoes it, the file is longer by
+    /// zeros that nobody reads, and space is all that is lost. A cut that fails is no harm, either.
+    /// It keeps the page that the last frame ends in whole, so the file system has no reason to
+    /// write a page of synced frames again.
+    fn give_back_unused(&self) {
+        let used = self.segment.position(self.segment.published());
+        let kept = used.next_multiple_of(PAGE_BYTES);
+        if self.segment.header().file_bytes > used + PAGE_BYTES {
+            let _ = self.file.set_length(kept);
+        }
+    }
+}
+
 impl Tail {
+    fn active_has_frames(&self) -> bool {
+        self.active
+            .as_ref()
+            .is_some_and(|active| self.end > active.segment.base())
+    }
+
     fn needs_spare(&self) -> bool {
         let Some(active) = &self.active else {
             return false;

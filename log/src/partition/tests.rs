@@ -2,7 +2,8 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::log::Log;
-use crate::testing::{append, open_on};
+use crate::segment::PAGE_BYTES;
+use crate::testing::{SEGMENT_BYTES, append, open_on};
 use crate::vfs::simulated::SimulatedDisk;
 
 /// Appends and waits until it is durable.
@@ -96,4 +97,107 @@ fn a_replay_does_not_walk_segments_below_its_start() {
         .collect();
     let found = batches_of(|visit| partition.replay(second.base, visit)).unwrap();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn sealing_goes_on_to_a_new_segment_and_gives_the_unused_tail_back() {
+    let disk = SimulatedDisk::new(0);
+    let log = open_on(&disk, false).unwrap();
+    let partition = &log.partitions()[0];
+    partition.seal().unwrap();
+    assert_eq!(partition.segments(), [], "there was nothing to seal");
+    let first = put(&log, b"in the first");
+    // What is sequenced but not written yet is sealed, too.
+    let pending = append(&log, b"in the first, too", Durability::Buffered).unwrap();
+    partition.seal().unwrap();
+    pending.commit.wait().unwrap();
+    let status = partition.status();
+    assert_eq!(status.prepared_bytes, SEGMENT_BYTES - PAGE_BYTES);
+    assert_eq!(status.segments, 2);
+    partition.seal().unwrap();
+    assert_eq!(partition.status(), status, "an empty segment is not sealed");
+    let second = put(&log, b"in the second");
+    assert_eq!(second.segment, pending.end);
+    assert!(second.segment > first.segment);
+    let length = disk.length("/log/p0000/0000000000000001.seg");
+    assert_eq!(length, 2 * PAGE_BYTES);
+    assert_eq!(
+        disk.length("/log/p0000/0000000000000002.seg"),
+        SEGMENT_BYTES
+    );
+    log.close().unwrap();
+    drop(log);
+    let log = open_on(&disk, false).unwrap();
+    let found = batches_of(|visit| log.partitions()[0].replay(Offset::new(0), visit)).unwrap();
+    assert_eq!(found, [first.offset, pending.offset, second.offset]);
+    assert_eq!(put(&log, b"goes on").segment, second.segment);
+}
+
+#[test]
+fn a_full_disk_leaves_the_segment_that_was_to_be_sealed_as_it_was() {
+    let disk = SimulatedDisk::new(0);
+    let log = open_on(&disk, false).unwrap();
+    let partition = &log.partitions()[0];
+    let first = put(&log, b"before");
+    disk.set_capacity(SEGMENT_BYTES + (32 << 10));
+    assert!(matches!(partition.seal(), Err(Error::DiskFull { .. })));
+    assert!(!partition.is_poisoned());
+    assert_eq!(put(&log, b"after").segment, first.segment);
+    disk.set_capacity(10 * SEGMENT_BYTES);
+    partition.seal().unwrap();
+    assert!(put(&log, b"next").segment > first.segment);
+}
+
+#[test]
+fn sealing_a_closed_log_is_refused() {
+    let log = open_on(&SimulatedDisk::new(0), false).unwrap();
+    put(&log, b"x");
+    log.close().unwrap();
+    assert!(matches!(
+        log.partitions()[0].seal(),
+        Err(Error::Poisoned { .. })
+    ));
+}
+
+#[test]
+fn a_sealed_segment_is_read_whatever_is_left_of_its_unused_tail() {
+    let disk = SimulatedDisk::new(0);
+    let log = open_on(&disk, false).unwrap();
+    let batch = put(&log, b"sealed");
+    log.partitions()[0].seal().unwrap();
+    drop(log);
+    let path = "/log/p0000/0000000000000001.seg";
+    for length in [
+        PAGE_BYTES + 100,
+        2 * PAGE_BYTES,
+        SEGMENT_BYTES,
+        2 * SEGMENT_BYTES,
+    ] {
+        let found = disk.fork();
+        let mut bytes = found.read(path);
+        bytes.resize(usize::try_from(length).unwrap(), 0);
+        found.write(path, &bytes);
+        // Once as an older segment, once as the newest: its successor was never used.
+        for _ in 0..2 {
+            let log = open_on(&found, false).unwrap();
+            let replayed = batches_of(|visit| log.partitions()[0].replay(Offset::new(0), visit));
+            assert_eq!(replayed.unwrap(), [batch.offset], "{length}");
+        }
+    }
+}
+
+#[test]
+fn many_threads_seal_while_others_append() {
+    let log = open_on(&SimulatedDisk::new(0), true).unwrap();
+    let partition = &log.partitions()[0];
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| (0..100).for_each(|_| drop(put(&log, b"some"))));
+        }
+        scope.spawn(|| (0..20).for_each(|_| partition.seal().unwrap()));
+        scope.spawn(|| (0..20).for_each(|_| partition.seal().unwrap()));
+    });
+    let found = batches_of(|visit| partition.replay(Offset::new(0), visit)).unwrap();
+    assert_eq!(found.len(), 300);
+    assert!(partition.segments().len() > 2);
 }

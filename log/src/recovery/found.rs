@@ -112,6 +112,13 @@ impl FoundFile {
         self.header.base.plus(self.header.file_bytes - PAGE_BYTES)
     }
 
+    /// Whether the file has all the room it was prepared with.
+    pub(super) fn has_full_length(&self) -> Result<bool> {
+        let length = self.file.length();
+        let length = length.map_err(|error| Error::io("measure", &self.path, error))?;
+        Ok(length >= self.header.file_bytes)
+    }
+
     pub(super) fn segment(&self, end: Offset) -> Result<Segment> {
         Segment::new(&self.path, self.header, self.file.as_ref(), end)
     }

@@ -9,7 +9,8 @@ use cairn_tests::log_history::{History, Step, open};
 
 type Contents = Vec<(Offset, Vec<Vec<u8>>)>;
 
-/// A cleanly closed log of two sealed segments, a cut one with its copy, and an open one.
+/// A cleanly closed log of two sealed segments, a cut one with its copy, one sealed on request, and
+/// an open one.
 fn closed_log() -> SimulatedDisk {
     let big = Step::Append(vec![(Local, 3, 2_000), (Local, 2, 30)]);
     let disk = SimulatedDisk::new(5);
@@ -25,7 +26,7 @@ fn closed_log() -> SimulatedDisk {
     let disk = disk.process_death();
     let tail = Step::Append(vec![(Local, 1, 100), (Buffered, 2, 200)]);
     history
-        .run(&disk, &[tail.clone(), Step::Reopen, tail, Step::Reopen])
+        .run(&disk, &[tail.clone(), Step::Seal, tail, Step::Reopen])
         .expect("it reopens");
     let open_log = history.open_and_check(&disk).expect("it reopens");
     open_log.log.close().expect("it closes");

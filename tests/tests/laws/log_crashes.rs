@@ -35,6 +35,7 @@ fn small_workloads() -> Vec<Vec<Step>> {
             Step::Reopen,
             Step::Reopen,
         ],
+        vec![one(Buffered), Step::Seal, one(Local), Step::Seal],
     ]
 }
 
@@ -85,6 +86,7 @@ fn add(total: &mut Events, events: Events) {
     total.dropped += events.dropped;
     total.clean_opens += events.clean_opens;
     total.several_segments += events.several_segments;
+    total.seals += events.seals;
 }
 
 #[track_caller]
@@ -106,6 +108,7 @@ fn assert_all_met(events: Events) {
         ("dropped", dropped),
         ("clean opens", clean_opens),
         ("several segments", events.several_segments),
+        ("seals", events.seals),
     ] {
         assert!(count > 0, "the event `{name}` never happened: {events:?}");
     }
@@ -256,10 +259,11 @@ fn law_4_a_poisoned_log_takes_no_write_and_shows_only_what_is_durable() {
 
 fn random_steps(random: &mut Random) -> Vec<Step> {
     (0..random.below(30) + 1)
-        .map(|_| match random.below(12) {
+        .map(|_| match random.below(13) {
             0 => Step::Idle,
             1 => Step::Prepare,
             2 => Step::Reopen,
+            3 => Step::Seal,
             _ => Step::Append(
                 (0..random.below(5) + 1)
                     .map(|_| {

@@ -17,6 +17,7 @@ fn workloads() -> Vec<Vec<Step>> {
         vec![big(Local), Step::Prepare, big(Local), one(Local)],
         vec![one(Local), Step::Reopen, one(Buffered)],
         vec![one(Local), Step::Reopen, one(Local), Step::Reopen],
+        vec![one(Buffered), Step::Seal, one(Local)],
     ]
 }
 
