@@ -204,15 +204,14 @@ fn what_verifies_but_is_out_of_order_is_damage() {
         forge(&disk, &path, second, read(first, item));
         assert!(is_seen(&disk, &model), "{section:?}");
     }
-    // Places outside the segment, or with flags that mean nothing.
-    for section in [layout.by_hash, layout.by_key] {
-        let place = section.byte_of(0) + if section == layout.by_hash { 4 } else { 0 };
-        for (at, byte) in [(3, 0xff), (6, 0xff), (7, 4), (7, 0x80)] {
-            disk.write(&path, &whole);
-            forge(&disk, &path, place + at, &[byte]);
-            assert!(is_seen(&disk, &model), "{section:?} {at}");
-        }
-    }
+    disk.write(&path, &whole);
+    let fence = read(layout.fences.byte_of(1), 1)[0];
+    forge(&disk, &path, layout.fences.byte_of(1), &[fence ^ 1]);
+    assert!(is_seen(&disk, &model), "a fence that is not its block's");
+    disk.write(&path, &whole);
+    let entries = read(layout.buckets.byte_of(1) + 8, 1)[0];
+    forge(&disk, &path, layout.buckets.byte_of(1) + 8, &[entries ^ 1]);
+    assert!(is_seen(&disk, &model), "buckets of other sizes");
     // Orders of two different sets of places.
     disk.write(&path, &whole);
     let run = model.open(&disk).unwrap();
@@ -231,6 +230,31 @@ fn what_verifies_but_is_out_of_order_is_damage() {
         &[flags | relocated],
     );
     assert!(is_seen(&disk, &model));
+}
+
+#[test]
+fn a_place_outside_the_segment_is_never_handed_out() {
+    let (disk, model, path) = sample();
+    let whole = disk.read(&path);
+    let layout = model.open(&disk).unwrap().layout;
+    let least = model.entries.iter().map(|entry| entry.hash).min().unwrap();
+    // Offset past the end, batch before the segment, flags that mean nothing.
+    for (at, byte) in [(3, 0xff), (6, 0xff), (7, 4), (7, 0x80)] {
+        disk.write(&path, &whole);
+        forge(&disk, &path, layout.by_hash.byte_of(0) + 4 + at, &[byte]);
+        forge(&disk, &path, layout.by_key.byte_of(0) + at, &[byte]);
+        let run = model.open(&disk).unwrap();
+        damage(&find(&run, least).unwrap_err());
+        damage(&run.in_key_order(0).unwrap_err());
+        damage(&run.check().unwrap_err());
+    }
+    // The first offset that is outside.
+    let end = 64_u32 << 20;
+    for (offset, inside) in [(end - 1, true), (end, false)] {
+        let [o0, o1, o2, o3] = offset.to_le_bytes();
+        let place = Place::decode([o0, o1, o2, o3, 0, 0, 0, 0], &identity());
+        assert_eq!(place.is_some(), inside);
+    }
 }
 
 #[test]
