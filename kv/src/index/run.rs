@@ -70,10 +70,11 @@
 //! that run replaces it. Once `write` has returned, the run survives a power loss.
 
 mod block;
+mod load;
+mod place;
 mod write;
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
 use std::fmt;
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -81,11 +82,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_log::LogId;
-use cairn_log::vfs::{File, Map, Vfs};
+use cairn_log::vfs::{Map, Vfs};
 
-use self::block::{
-    BLOCK_BYTES, CONTENT_BYTES, Counts, Fields, Layout, Section, Seed, in_memory, items,
-};
+use self::block::{BLOCK_BYTES, Layout, Section, Seed, in_memory, items};
+use self::load::{First, Loaded, read};
 use crate::index::filter::{Filter, LINE_BYTES};
 
 /// What a run must be the run of.
@@ -455,230 +455,6 @@ fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
 const SUFFIX: &str = ".run";
 const TEMPORARY_SUFFIX: &str = ".new.run";
 
-/// What the first block says beside the identity.
-struct First {
-    last_version: u64,
-    newest_time_ms: u64,
-    layout: Layout,
-}
-
-impl First {
-    /// Of a first block, which must be that of a run of this identity.
-    fn decode(path: &Path, block: &[u8], identity: &RunIdentity) -> Result<First, RunFault> {
-        let mut fields = Fields(block);
-        let magic: [u8; 8] = fields.bytes();
-        let format = fields.u32();
-        let partition = fields.u16();
-        fields.u16();
-        let found = RunIdentity {
-            log: LogId(fields.bytes()),
-            partition,
-            segment: fields.u64(),
-            base: fields.u64(),
-            end: fields.u64(),
-        };
-        if magic != MAGIC {
-            return Err(damaged(path, 0, "not the beginning of a run"));
-        }
-        // By what it says it is: a sound run of something else is no damage.
-        if !Seed::new(&found).verifies(0, block) {
-            return Err(damaged(path, 0, BAD_SUM));
-        }
-        if format != FORMAT {
-            let what = format!("{}: a run of format {format}", path.display());
-            return Err(RunFault::Other(what));
-        }
-        if found != *identity {
-            let what = format!("{}: the run of another: {found:?}", path.display());
-            return Err(RunFault::Other(what));
-        }
-        let (last_version, newest_time_ms) = (fields.u64(), fields.u64());
-        let layout = Layout::new(Counts {
-            buckets: fields.u32(),
-            controls: fields.u32(),
-            filter_lines: fields.u32(),
-            entries: fields.u32(),
-        });
-        if layout.starts() != [(); 7].map(|()| u64::from(fields.u32())) {
-            return Err(damaged(path, 88, "sections that don't follow one another"));
-        }
-        Ok(First {
-            last_version,
-            newest_time_ms,
-            layout,
-        })
-    }
-}
-
-/// The sections that are read when a run is opened.
-struct Loaded<'a> {
-    layout: &'a Layout,
-    /// From the second block on.
-    blocks: Vec<u8>,
-}
-
-impl Loaded<'_> {
-    fn read<'a>(
-        path: &Path,
-        file: &dyn File,
-        seed: Seed,
-        layout: &'a Layout,
-    ) -> Result<Loaded<'a>, RunFault> {
-        // The file was found to be longer, so this is no number that damage made up.
-        let blocks = layout.by_hash.first - layout.buckets.first;
-        let mut bytes = vec![0; in_memory(blocks) * BLOCK_BYTES];
-        let start = layout.buckets.byte_of(0);
-        read(path, file, &mut bytes, start)?;
-        for (number, block) in (layout.buckets.first..).zip(bytes.chunks(BLOCK_BYTES)) {
-            if !seed.verifies(number, block) {
-                return Err(damaged(path, number * BLOCK_BYTES as u64, BAD_SUM));
-            }
-        }
-        Ok(Loaded {
-            layout,
-            blocks: bytes,
-        })
-    }
-
-    fn buckets(&self, path: &Path) -> Result<Vec<RunBucket>, RunFault> {
-        let mut buckets: Vec<RunBucket> = Vec::new();
-        let mut first = 0_u64;
-        for (index, item) in (0..).zip(self.section::<BUCKET_BYTES>(path, &self.layout.buckets)?) {
-            let at = self.layout.buckets.byte_of(index);
-            let mut fields = Fields(&item);
-            let bucket = fields.u32();
-            fields.u32();
-            let row = RunBucket {
-                bucket,
-                entries: fields.u64(),
-                keys_delta: fields.i64(),
-                bytes_delta: fields.i64(),
-                written: fields.u64(),
-                first,
-            };
-            if buckets.last().is_some_and(|before| before.bucket >= bucket) {
-                return Err(damaged(path, at, "buckets out of order"));
-            }
-            first = first.saturating_add(row.entries);
-            buckets.push(row);
-        }
-        if first != self.layout.by_key.items {
-            let at = self.layout.buckets.byte_of(0);
-            return Err(damaged(path, at, "buckets that don't add up to the run"));
-        }
-        Ok(buckets)
-    }
-
-    fn controls(&self, path: &Path, identity: &RunIdentity) -> Result<Vec<u64>, RunFault> {
-        let mut controls: Vec<u64> = Vec::new();
-        for (index, item) in (0..).zip(self.section(path, &self.layout.controls)?) {
-            let offset = u64::from(u32::from_le_bytes(item));
-            let record = identity.base.saturating_add(offset);
-            let in_order = controls.last().is_none_or(|&before| before < record);
-            if record >= identity.end || !in_order {
-                let at = self.layout.controls.byte_of(index);
-                return Err(damaged(path, at, "a control record out of place"));
-            }
-            controls.push(record);
-        }
-        Ok(controls)
-    }
-
-    fn fences(&self, path: &Path) -> Result<Vec<u32>, RunFault> {
-        let items = self.section(path, &self.layout.fences)?;
-        let fences: Vec<u32> = items.into_iter().map(u32::from_le_bytes).collect();
-        if !fences.is_sorted() {
-            let at = self.layout.fences.byte_of(0);
-            return Err(damaged(path, at, "fences out of order"));
-        }
-        Ok(fences)
-    }
-
-    /// The items of a section, behind which there must be nothing: the count is right.
-    fn section<const N: usize>(
-        &self,
-        path: &Path,
-        section: &Section,
-    ) -> Result<Vec<[u8; N]>, RunFault> {
-        let skipped = in_memory(section.first - self.layout.buckets.first);
-        let blocks = self.blocks.chunks(BLOCK_BYTES).skip(skipped);
-        let mut all = Vec::with_capacity(in_memory(section.items));
-        for (nth, block) in (0..section.blocks()).zip(blocks) {
-            let found = items::<N>(section, nth, block);
-            let rest = block.get(found.as_flattened().len()..CONTENT_BYTES);
-            if rest.is_none_or(|rest| rest.iter().any(|&byte| byte != 0)) {
-                let at = section.byte_of(section.items);
-                return Err(damaged(path, at, "more than was counted"));
-            }
-            all.extend_from_slice(found);
-        }
-        Ok(all)
-    }
-}
-
-/// How two records of one top are ordered by hash. See the module.
-type Rank = (bool, Reverse<Option<u64>>, Reverse<Option<u64>>);
-
-impl Place {
-    fn rank(&self) -> Rank {
-        let record = self.version.map(|_| self.record);
-        (
-            self.version.is_none(),
-            Reverse(self.version),
-            Reverse(record),
-        )
-    }
-
-    /// The place's bytes in the run of a segment.
-    ///
-    /// # Panics
-    ///
-    /// If it does not lie in the segment.
-    fn encode(&self, identity: &RunIdentity) -> [u8; PLACE_BYTES] {
-        let inside = identity.base..identity.end;
-        assert!(inside.contains(&self.record), "a record of the segment");
-        let offset = offset_in(identity, self.record);
-        let from_batch = self.version.map_or(0, |version| {
-            assert!(inside.contains(&version), "a version of the segment");
-            self.record
-                .checked_sub(version)
-                .expect("a batch starts before its records")
-        });
-        assert!(from_batch < 1 << 24, "a batch has at most 16 MiB");
-        let tombstone = if self.is_tombstone { TOMBSTONE } else { 0 };
-        let relocated = if self.version.is_none() { RELOCATED } else { 0 };
-        let [o0, o1, o2, o3] = offset.to_le_bytes();
-        let [b0, b1, b2, ..] = from_batch.to_le_bytes();
-        [o0, o1, o2, o3, b0, b1, b2, tombstone | relocated]
-    }
-
-    /// The place of these bytes, if it lies in the segment.
-    fn decode(bytes: [u8; PLACE_BYTES], identity: &RunIdentity) -> Option<Place> {
-        let [o0, o1, o2, o3, b0, b1, b2, flags] = bytes;
-        let offset = u32::from_le_bytes([o0, o1, o2, o3]);
-        let from_batch = u32::from_le_bytes([b0, b1, b2, 0]);
-        let record = identity.base.checked_add(u64::from(offset))?;
-        let is_relocated = flags & RELOCATED != 0;
-        let well_formed = flags & !(TOMBSTONE | RELOCATED) == 0
-            && record < identity.end
-            && from_batch <= offset
-            && (!is_relocated || from_batch == 0);
-        well_formed.then_some(Place {
-            record,
-            version: (!is_relocated).then_some(record - u64::from(from_batch)),
-            is_tombstone: flags & TOMBSTONE != 0,
-        })
-    }
-}
-
-/// The offset of a record in its segment.
-fn offset_in(identity: &RunIdentity, record: u64) -> u32 {
-    record
-        .checked_sub(identity.base)
-        .and_then(|offset| u32::try_from(offset).ok())
-        .expect("a record of the segment")
-}
-
 /// The half of the hash that is kept.
 fn top(hash: u64) -> u32 {
     (hash >> 32) as u32
@@ -688,15 +464,6 @@ fn top(hash: u64) -> u32 {
 fn split(item: &[u8; BY_HASH_BYTES]) -> (u32, [u8; PLACE_BYTES]) {
     let [t0, t1, t2, t3, place @ ..] = *item;
     (u32::from_le_bytes([t0, t1, t2, t3]), place)
-}
-
-fn read(path: &Path, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<(), RunFault> {
-    match file.read_exact_at(buffer, offset) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(damaged(path, offset, "the file ends early"))
-        }
-        done => Ok(done?),
-    }
 }
 
 #[cold]
@@ -731,16 +498,10 @@ impl fmt::Debug for Run {
     }
 }
 
-const MAGIC: [u8; 8] = *b"CAIRNRUN";
-const FORMAT: u32 = 1;
-
 const HEAD_BYTES: usize = 116;
 const BUCKET_BYTES: usize = 40;
 const BY_HASH_BYTES: usize = 4 + PLACE_BYTES;
 const PLACE_BYTES: usize = 8;
-
-const TOMBSTONE: u8 = 1;
-const RELOCATED: u8 = 2;
 
 #[cfg(test)]
 mod tests;

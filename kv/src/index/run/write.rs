@@ -6,9 +6,11 @@ use std::path::Path;
 use cairn_log::vfs::{File, SyncSite, Vfs};
 
 use super::block::{BLOCK_BYTES, CONTENT_BYTES, Counts, Layout, Seed, in_memory, item};
+use super::load::{FORMAT, MAGIC};
+use super::place::offset_in;
 use super::{
-    BUCKET_BYTES, BY_HASH_BYTES, FORMAT, HEAD_BYTES, MAGIC, PLACE_BYTES, Place, Run, RunEntry,
-    RunFault, RunHead, RunIdentity, file_name, offset_in, remove_if_there, temporary_name, top,
+    BUCKET_BYTES, BY_HASH_BYTES, HEAD_BYTES, PLACE_BYTES, Place, Run, RunEntry, RunFault, RunHead,
+    RunIdentity, file_name, remove_if_there, temporary_name, top,
 };
 use crate::index::filter::Filter;
 

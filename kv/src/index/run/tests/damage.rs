@@ -1,3 +1,4 @@
+use super::super::place::{RELOCATED, TOMBSTONE};
 use super::*;
 
 /// A run with something in every section; two blocks of each order.
