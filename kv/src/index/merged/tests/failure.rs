@@ -1,0 +1,173 @@
+//! Disks that fail and fill up.
+
+use super::*;
+
+/// What a fault does to the disk just before a merge; `nth` counts from 1.
+type Break = fn(&SimulatedDisk, u64);
+
+/// Lets a small merge fail in every way that `break_disk` knows, until one comes through.
+fn fail_everywhere(break_disk: Break) {
+    let mut failed = 0;
+    for nth in 1.. {
+        let disk = SimulatedDisk::new(nth);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let mut random = Random(11);
+        let (merged, model) = grown(&vfs, &mut random);
+        let (changes, after) = model.next(&mut random, 60);
+        // Nothing of it is cached.
+        drop(merged);
+        let merged = open(&vfs).unwrap();
+        let held = merged.view();
+        break_disk(&disk, nth);
+        let result = merge(&merged, &changes, &after);
+        if result.is_ok() {
+            assert_eq!(read(&merged.view()).unwrap(), after);
+            break;
+        }
+        failed += 1;
+        assert!(matches!(result, Err(Fault::Io(_))), "{result:?}");
+        // The view from before is as it was, all of it, and stays so.
+        for view in [&held, &merged.view(), &held] {
+            let found = read(view).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
+            assert_eq!(found, model, "failure {nth}");
+        }
+        let again = merge(&merged, &changes, &after);
+        assert!(matches!(again, Err(Fault::Io(_))), "{again:?}");
+        drop((held, merged));
+
+        disk.set_capacity(1 << 50);
+        let crashed = disk.power_loss(Survival::Random(nth));
+        for disk in [disk, crashed] {
+            let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+            let merged = open(&vfs).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
+            let found = read(&merged.view()).unwrap();
+            assert!(found == model || found == after, "failure {nth}: a mix");
+            // And it goes on.
+            let (changes, later) = found.next(&mut random, 60);
+            assert_eq!(
+                read(&merge(&merged, &changes, &later).unwrap()).unwrap(),
+                later
+            );
+            let crashed: Arc<dyn Vfs> = Arc::new(disk.power_loss(Survival::Random(nth)));
+            let merged = open(&crashed).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
+            assert_eq!(read(&merged.view()).unwrap(), later);
+        }
+    }
+    assert!(failed > 1, "{failed} failures");
+}
+
+#[test]
+fn a_write_that_fails_leaves_the_view_before() {
+    fail_everywhere(|disk, nth| disk.fail_write(disk.counts().writes + nth));
+}
+
+#[test]
+fn a_sync_that_fails_leaves_the_view_before() {
+    fail_everywhere(|disk, nth| disk.fail_sync(disk.counts().syncs + nth));
+}
+
+#[test]
+fn a_read_that_fails_leaves_the_view_before() {
+    fail_everywhere(|disk, nth| disk.fail_read(disk.counts().reads + nth));
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_leaves_the_view_before() {
+    let mut failed = 0;
+    for pages in 0.. {
+        let disk = SimulatedDisk::new(pages);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let mut random = Random(11);
+        let (merged, model) = grown(&vfs, &mut random);
+        let (changes, after) = model.next(&mut random, 400);
+        let held = merged.view();
+        let result: Result<_, Fault> = merged.merge(Expected::default(), |merging| {
+            // Past the look at what is free.
+            let free = vfs.free_bytes(Path::new("")).unwrap();
+            disk.set_capacity((1 << 50) - free + pages * 4096);
+            let seed = HashSeed::new(IDENTITY.log);
+            for change in &changes {
+                match change {
+                    Change::Put(bucket, key, entry) => {
+                        let bucket = BucketId(*bucket);
+                        merging.put(bucket, key, seed.hash(bucket, key), *entry)?;
+                    }
+                    Change::Remove(bucket, key, version) => {
+                        merging.remove(BucketId(*bucket), key, *version)?;
+                    }
+                    Change::RemoveBucket(bucket) => {
+                        merging.remove_bucket(BucketId(*bucket), |_| ())?;
+                    }
+                }
+            }
+            Ok(Summary {
+                covered: after.covered,
+                state: after.state.clone(),
+            })
+        });
+        if result.is_ok() {
+            assert_eq!(read(&merged.view()).unwrap(), after);
+            break;
+        }
+        failed += 1;
+        match result {
+            Err(Fault::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(read(&held).unwrap(), model);
+        drop((held, merged));
+        // Opening writes into pages that the file has.
+        let merged = open(&vfs).unwrap();
+        assert_eq!(read(&merged.view()).unwrap(), model);
+        disk.set_capacity(1 << 50);
+        assert_eq!(
+            read(&merge(&merged, &changes, &after).unwrap()).unwrap(),
+            after
+        );
+    }
+    assert!(failed > 1, "{failed} failures");
+}
+
+#[test]
+fn a_failure_in_the_middle_of_a_range_is_not_noticed() {
+    for reverse in [false, true] {
+        let disk = SimulatedDisk::new(1);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let mut random = Random(11);
+        let (merged, model) = grown(&vfs, &mut random);
+        drop(merged);
+        let merged = open(&vfs).unwrap();
+        let view = merged.view();
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let mut range = view.range(BucketId(1), all, reverse).unwrap();
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        for _ in 0..5 {
+            found.push(range.next().unwrap().unwrap().0.to_vec());
+        }
+        disk.fail_write(disk.counts().writes + 1);
+        let (changes, after) = model.next(&mut random, 10);
+        assert!(merge(&merged, &changes, &after).is_err());
+        found.extend(range.map(|found| found.unwrap().0.to_vec()));
+        if reverse {
+            found.reverse();
+        }
+        let expected = model.entries.keys().filter(|(bucket, _)| *bucket == 1);
+        assert!(found.iter().eq(expected.map(|(_, key)| key)));
+    }
+}
+
+#[test]
+fn an_index_that_can_not_be_made_leaves_nothing_in_the_way() {
+    for nth in 1.. {
+        let disk = SimulatedDisk::new(nth);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        disk.fail_write(nth);
+        let opened = open(&vfs).map(|merged| merged.view());
+        if opened.is_ok() {
+            assert!(nth > 3);
+            break;
+        }
+        drop(opened);
+        assert_eq!(read(&open(&vfs).unwrap().view()).unwrap(), Model::default());
+    }
+}
