@@ -14,6 +14,7 @@ use crate::batch::{self, Batch, EffectRef, OperationRef, PutOptions};
 use crate::commit::{Commit, Receipt};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::members::Counts;
 use crate::keyspace::{Condition, Keyspace};
 use crate::limits::MULTI_GET_KEYS_MAX;
 use crate::scan::{Entries, Scan};
@@ -21,7 +22,7 @@ use crate::store::Open;
 use crate::version::{Durability, Version};
 use crate::view::View;
 use options::BucketOptions;
-use state::{BucketState, Counts};
+use state::BucketState;
 
 /// A named set of keys in a store. Cheap to clone, and usable from any number of threads.
 ///
@@ -51,9 +52,11 @@ pub struct BucketInfo {
     /// The partition it lives in.
     pub partition: u16,
     /// Number of keys, counting writes under way, and expired keys until their tombstone is
-    /// logged.
+    /// logged. Exact while the index is in memory; otherwise it may be off by about a hundredth
+    /// of the keys written since the index was last merged.
     pub keys: u64,
-    /// Bytes of those keys and their values.
+    /// Bytes of those keys and their values; an estimate where keys written since the last merge
+    /// replace others.
     pub bytes: u64,
     /// When it was created, in milliseconds since 1970.
     pub created_ms: u64,
@@ -102,7 +105,7 @@ impl Bucket {
         let counts = if self.keyspace.log().is_poisoned() {
             self.count_durable()?
         } else {
-            self.state.counts()
+            self.keyspace.counts(&self.state)
         };
         Ok(info(&self.state, counts))
     }
@@ -232,9 +235,8 @@ impl Bucket {
         keys.iter()
             .try_for_each(|key| batch::check_key(key.as_ref()))?;
         let (pin, _) = self.keyspace.pin();
-        let watermark = pin.watermark();
-        self.keyspace.check_bucket(&self.state, watermark)?;
-        let get = |key: &K| self.keyspace.get_at(&self.state, key.as_ref(), watermark);
+        self.keyspace.check_bucket(&self.state, pin.watermark)?;
+        let get = |key: &K| self.keyspace.get_at(&self.state, key.as_ref(), &pin);
         keys.iter().map(get).collect()
     }
 
@@ -285,9 +287,8 @@ impl Bucket {
         };
         let mut entries = self.scan(keys_only)?.including_expired();
         let mut counts = Counts::default();
-        while let Some((node, location)) = entries.next_location() {
-            counts.keys += 1;
-            counts.bytes += node.key().len() as u64 + u64::from(location.value_bytes);
+        while let Some((key, location)) = entries.next_location()? {
+            counts += Counts::of(key.len(), &location);
         }
         Ok(counts)
     }
@@ -304,8 +305,8 @@ fn info(state: &BucketState, counts: Counts) -> BucketInfo {
         name: state.name.as_str().to_owned(),
         id: state.id.0,
         partition: state.partition,
-        keys: counts.keys,
-        bytes: counts.bytes,
+        keys: u64::try_from(counts.keys).unwrap_or(0),
+        bytes: u64::try_from(counts.bytes).unwrap_or(0),
         created_ms: state.created.time_ms,
         options: state.options,
     }

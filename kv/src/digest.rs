@@ -62,9 +62,9 @@ impl Digesting {
         self.0.update(&bucket.id.0.to_le_bytes());
         self.0.update(&bucket.partition.to_le_bytes());
         self.0.update(&bucket.created.version.to_le_bytes());
-        while let Some((node, location)) = entries.next_location() {
-            let entry = entries.read(&node, &location)?;
-            self.key(node.key(), &entry);
+        while let Some((key, location)) = entries.next_location()? {
+            let entry = entries.read(&key, &location)?;
+            self.key(&key, &entry);
         }
         Ok(())
     }

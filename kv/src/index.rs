@@ -5,9 +5,12 @@
 pub(crate) mod checked_file;
 pub(crate) mod filter;
 pub(crate) mod hash;
+pub(crate) mod hot;
+pub(crate) mod levels;
+pub(crate) mod members;
 pub(crate) mod memtable;
 pub(crate) mod merged;
-pub(crate) mod order;
-pub(crate) mod pins;
 pub(crate) mod run;
+pub(crate) mod state;
 pub(crate) mod versions;
+pub(crate) mod walk;

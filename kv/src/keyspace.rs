@@ -8,83 +8,95 @@
 //! Readers go by the lesser of the two, and see each batch wholly or not at all. After a failure
 //! of the log its visible watermark falls back to the durable one, and with it what readers see.
 //!
+//! # Readers and levels
+//!
+//! The [levels](crate::index::levels) are replaced as a whole when a segment begins, a run is
+//! written or runs are merged. A reader takes them first and its watermark while they are the
+//! current ones: then every version below the watermark is in them, and stays. Only sealed, hence
+//! durable and visible, segments are ever below the memtables, so no watermark is below what is
+//! merged.
+//!
 //! # Parts
 //!
 //! * `sequence`: the order of a write;
 //! * `buckets`: how buckets come and go;
 //! * `read`: point reads;
-//! * `replay`: how all of this is rebuilt at open.
+//! * `count`: how many keys there are;
+//! * `open`: how all of this is rebuilt at open;
+//! * `maintain`: runs, merges, and index files that are of no use.
 //!
 //! # Locks
 //!
 //! `sequencer` is held for the checks of a write, its append (a copy in memory) and its entry into
 //! the memtable; never across a write, a sync, or a change of segments. Under it, in this order:
-//! a shard or a bucket's notes, a node; `heads`, the pins. Readers never take it.
+//! `levels`; a shard, a node; a bucket's members; `heads`. Readers never take it. `maintenance` is
+//! held while index files are written; nobody waits for it but a writer that is two segments ahead
+//! of the runs. It comes before the sequencer.
 
 pub(crate) mod buckets;
+mod count;
 mod heads;
+mod maintain;
+mod open;
 mod read;
-mod replay;
 mod sequence;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::bucket::state::BucketState;
 use crate::clock::BelievedClock;
 use crate::error::Result;
-use crate::index::memtable::{Memtable, Node};
-use crate::index::pins::{Pin, Pins};
-use crate::index::versions::Horizon;
+use crate::index::hash::HashSeed;
+use crate::index::hot::HotIndex;
+use crate::index::levels::Levels;
+use crate::index::members::Members;
+use crate::index::memtable::Memtable;
+use crate::options::IndexOptions;
+use crate::record::BucketId;
 use crate::version::Version;
 use heads::Heads;
+use maintain::Maintenance;
 
+pub(crate) use maintain::Signal;
 pub(crate) use sequence::Condition;
 
 /// A partition's keys and the order of its writes. See the module.
 pub(crate) struct Keyspace {
     log: Arc<cairn_log::Partition>,
     clock: Arc<BelievedClock>,
-    memtable: Memtable,
-    pins: Arc<Pins>,
+    options: IndexOptions,
+    seed: HashSeed,
+    levels: RwLock<Arc<Levels>>,
+    hot: HotIndex,
     sequencer: Mutex<Sequencer>,
     heads: Mutex<Heads>,
     /// The end of the last batch that is entered whole.
     applied: AtomicU64,
-    /// Buckets whose drop is sequenced and whose keys are still in the memtable.
+    /// Buckets whose drop is sequenced and may not be visible yet.
     dropping: Mutex<Vec<Arc<BucketState>>>,
+    maintenance: Mutex<Maintenance>,
+    signal: Signal,
 }
 
 /// What only the thread that orders writes may touch.
-#[derive(Default)]
 struct Sequencer {
-    /// Keys that were deleted, to be forgotten once nobody can see what was there; by version.
-    deleted: VecDeque<Deleted>,
+    /// The first memtable of the levels.
+    memtable: Arc<Memtable>,
+    /// The keys in it of the bucket that was written last.
+    members: Option<(BucketId, Arc<Members>)>,
 }
 
-struct Deleted {
-    version: u64,
-    bucket: Arc<BucketState>,
-    node: Arc<Node>,
+/// What a reader holds on to: everything that is visible at one moment.
+#[derive(Clone)]
+pub(crate) struct Pin {
+    pub(crate) levels: Arc<Levels>,
+    pub(crate) watermark: u64,
 }
 
 impl Keyspace {
-    pub(crate) fn new(log: Arc<cairn_log::Partition>, clock: Arc<BelievedClock>) -> Keyspace {
-        Keyspace {
-            applied: AtomicU64::new(log.end().get()),
-            log,
-            clock,
-            memtable: Memtable::new(),
-            pins: Pins::new(),
-            sequencer: Mutex::default(),
-            heads: Mutex::default(),
-            dropping: Mutex::default(),
-        }
-    }
-
     /// The partition of the log below.
     pub(crate) fn log(&self) -> &Arc<cairn_log::Partition> {
         &self.log
@@ -103,11 +115,13 @@ impl Keyspace {
 
     /// Pins what readers see now, and tells it as a version.
     pub(crate) fn pin(&self) -> (Pin, Version) {
+        let levels = self.levels.read();
         // Under the lock the watermark can't fall behind what the heads have settled.
         let heads = self.heads.lock();
-        let pin = self.pins.pin(|| self.watermark());
-        let version = Version::new(heads.below(pin.watermark()));
-        (pin, version)
+        let watermark = self.watermark();
+        let version = Version::new(heads.below(watermark));
+        let levels = Arc::clone(&levels);
+        (Pin { levels, watermark }, version)
     }
 
     /// The version of the newest batch that readers see.
@@ -116,15 +130,15 @@ impl Keyspace {
         Version::new(heads.below(self.watermark()))
     }
 
-    /// The number of keys in the memtable, tombstones included.
+    /// The number of keys in the memtables, tombstones included.
     pub(crate) fn keys_in_memory(&self) -> usize {
-        self.memtable.len()
+        let levels = self.levels.read();
+        levels.memtables.iter().map(|memtable| memtable.len()).sum()
     }
 
-    /// Which versions must stay in the index.
-    fn horizon(&self) -> Horizon {
-        self.pins
-            .horizon(|| self.watermark().min(self.log.durable().get()))
+    /// Everything below is durable and visible, and stays so.
+    fn settled(&self) -> u64 {
+        self.watermark().min(self.log.durable().get())
     }
 
     fn is_durable(&self, version: u64) -> bool {

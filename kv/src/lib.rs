@@ -27,6 +27,7 @@
 //! [`Commit`], which is also a future. `DESIGN.md` in this package says how it works and why.
 
 mod attributes;
+mod background;
 mod batch;
 mod bucket;
 mod catalogue;

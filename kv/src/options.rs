@@ -21,12 +21,33 @@ use crate::store::Store;
 pub struct Options {
     pub(crate) partitions: u16,
     pub(crate) segment_bytes: u64,
-    pub(crate) memtable_bytes: u64,
-    pub(crate) hot_index_bytes: u64,
-    pub(crate) cache_bytes: u64,
+    pub(crate) index: IndexOptions,
     pub(crate) buffered_sync: Duration,
     pub(crate) threads: bool,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What bounds the index of a partition. Bytes of hot index and cache are shared out among the
+/// partitions when the store is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexOptions {
+    pub(crate) memtable_bytes: u64,
+    pub(crate) hot_index_bytes: u64,
+    pub(crate) cache_bytes: u64,
+    /// Runs are merged when they have this many entries, and a tenth of those merged already.
+    pub(crate) merge_entries: u64,
+}
+
+impl IndexOptions {
+    /// The share of one of so many partitions.
+    pub(crate) fn share(self, partitions: usize) -> IndexOptions {
+        let partitions = partitions.max(1) as u64;
+        IndexOptions {
+            hot_index_bytes: self.hot_index_bytes / partitions,
+            cache_bytes: self.cache_bytes / partitions,
+            ..self
+        }
+    }
 }
 
 impl Options {
@@ -35,9 +56,12 @@ impl Options {
         Options {
             partitions: 1,
             segment_bytes: cairn_log::SEGMENT_BYTES,
-            memtable_bytes: 64 << 20,
-            hot_index_bytes: 64 << 20,
-            cache_bytes: 64 << 20,
+            index: IndexOptions {
+                memtable_bytes: 64 << 20,
+                hot_index_bytes: 64 << 20,
+                cache_bytes: 64 << 20,
+                merge_entries: 1 << 20,
+            },
             buffered_sync: Duration::from_millis(1_000),
             threads: true,
             clock: Arc::new(SystemClock::new()),
@@ -58,22 +82,30 @@ impl Options {
     }
 
     /// Bytes of index over the newest part of the log that a partition holds in memory before it
-    /// moves to disk. Default 64 MiB. The whole index is in memory as yet, so nothing moves.
+    /// goes on to another segment and moves them to disk. Default 64 MiB; at most three times as
+    /// much is held while writers outpace the disk.
     pub fn memtable_bytes(mut self, bytes: u64) -> Options {
-        self.memtable_bytes = bytes;
+        self.index.memtable_bytes = bytes;
         self
     }
 
-    /// Bytes of index over hot keys of the older part of the log. Default 64 MiB. Not used while
-    /// the whole index is in memory.
+    /// Bytes of memory for the places of keys that were read lately, 0 for none. Default 64 MiB:
+    /// seven million keys.
     pub fn hot_index_bytes(mut self, bytes: u64) -> Options {
-        self.hot_index_bytes = bytes;
+        self.index.hot_index_bytes = bytes;
         self
     }
 
-    /// Bytes of cached index pages. Default 64 MiB. Not used while the whole index is in memory.
+    /// Bytes of memory for pages of the merged index. Default 64 MiB.
     pub fn cache_bytes(mut self, bytes: u64) -> Options {
-        self.cache_bytes = bytes;
+        self.index.cache_bytes = bytes;
+        self
+    }
+
+    /// Entries that runs have at least when they are merged. Default a million; for tests.
+    #[doc(hidden)]
+    pub fn merge_entries(mut self, entries: u64) -> Options {
+        self.index.merge_entries = entries;
         self
     }
 
@@ -133,9 +165,7 @@ impl std::fmt::Debug for Options {
             .debug_struct("Options")
             .field("partitions", &self.partitions)
             .field("segment_bytes", &self.segment_bytes)
-            .field("memtable_bytes", &self.memtable_bytes)
-            .field("hot_index_bytes", &self.hot_index_bytes)
-            .field("cache_bytes", &self.cache_bytes)
+            .field("index", &self.index)
             .field("buffered_sync", &self.buffered_sync)
             .field("threads", &self.threads)
             .finish_non_exhaustive()

@@ -33,7 +33,7 @@
 //!
 //! Decoding checks every length and limit, never panics and never reads outside the slice.
 
-mod varint;
+pub(crate) mod varint;
 
 use std::fmt;
 

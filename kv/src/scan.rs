@@ -14,10 +14,10 @@ use crate::attributes::Attributes;
 use crate::bucket::state::BucketState;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::memtable::Node;
-use crate::index::pins::Pin;
+use crate::index::levels::LevelError;
 use crate::index::versions::Location;
-use crate::keyspace::Keyspace;
+use crate::index::walk::{Course, Key, Walk};
+use crate::keyspace::{Keyspace, Pin};
 use crate::version::Version;
 
 /// Which keys to scan, and how. By default all of them, upwards, with their values.
@@ -50,19 +50,16 @@ pub struct Scan {
 pub struct Entries {
     keyspace: Arc<Keyspace>,
     bucket: Arc<BucketState>,
-    /// Released on drop, and then what it held back is purged.
-    pin: Option<Pin>,
-    watermark: u64,
+    pin: Pin,
     version: Version,
     now_ms: u64,
-    start: Bound<Vec<u8>>,
-    end: Bound<Vec<u8>>,
-    reverse: bool,
+    /// What is left behind the last key that was found.
+    course: Course,
+    walk: Option<Walk>,
     keys_only: bool,
     remaining: usize,
-    nodes: Vec<Arc<Node>>,
-    /// Found locations, the next one last.
-    found: Vec<(Arc<Node>, Location)>,
+    /// Keys that exist, the next one last.
+    found: Vec<(Key, Location)>,
     exhausted: bool,
 }
 
@@ -100,7 +97,7 @@ impl Entries {
         scan: &Scan,
     ) -> Result<Entries> {
         let (pin, version) = keyspace.pin();
-        keyspace.check_bucket(bucket, pin.watermark())?;
+        keyspace.check_bucket(bucket, pin.watermark)?;
         Ok(Entries::at(keyspace, bucket, scan, &pin, version))
     }
 
@@ -112,31 +109,50 @@ impl Entries {
         pin: &Pin,
         version: Version,
     ) -> Entries {
-        bucket.order.settle();
         let (start, end) = scan.bounds();
         Entries {
             keyspace: Arc::clone(keyspace),
             bucket: Arc::clone(bucket),
-            watermark: pin.watermark(),
-            pin: Some(pin.clone()),
+            pin: pin.clone(),
             version,
             now_ms: keyspace.clock().now_ms(),
-            start,
-            end,
-            reverse: scan.reverse,
+            course: Course {
+                bucket: bucket.id,
+                start,
+                end,
+                reverse: scan.reverse,
+                watermark: pin.watermark,
+            },
+            walk: None,
             keys_only: scan.keys_only,
             remaining: scan.limit.unwrap_or(usize::MAX),
-            nodes: Vec::new(),
             found: Vec::new(),
             exhausted: false,
         }
     }
 
+    /// Where the newest version stands of some key that exists in what is sequenced now, visible
+    /// or not.
+    pub(crate) fn first_sequenced(
+        keyspace: &Arc<Keyspace>,
+        bucket: &Arc<BucketState>,
+    ) -> Result<Option<Location>> {
+        let scan = Scan {
+            keys_only: true,
+            limit: Some(1),
+            ..Scan::default()
+        };
+        let (pin, version) = keyspace.pin();
+        let mut entries = Entries::at(keyspace, bucket, &scan, &pin, version);
+        entries.course.watermark = u64::MAX;
+        let first = entries.next_location()?;
+        Ok(first.map(|(_, location)| location))
+    }
+
     /// Begins another scan of what this one shows: at the same version, with deadlines judged by
     /// the same time, however far this one has come.
     pub fn again(&self, scan: &Scan) -> Entries {
-        let pin = self.pin.as_ref().expect("held until the scan is dropped");
-        let mut again = Entries::at(&self.keyspace, &self.bucket, scan, pin, self.version);
+        let mut again = Entries::at(&self.keyspace, &self.bucket, scan, &self.pin, self.version);
         again.now_ms = self.now_ms;
         again
     }
@@ -148,16 +164,16 @@ impl Entries {
     }
 
     /// The next key, where its value stands, and when it expires, without reading the value.
-    pub(crate) fn next_location(&mut self) -> Option<(Arc<Node>, Location)> {
+    pub(crate) fn next_location(&mut self) -> Result<Option<(Key, Location)>> {
         if self.remaining == 0 {
-            return None;
+            return Ok(None);
         }
         while self.found.is_empty() && !self.exhausted {
-            self.gather();
+            self.gather()?;
         }
-        let next = self.found.pop()?;
-        self.remaining -= 1;
-        Some(next)
+        let next = self.found.pop();
+        self.remaining -= usize::from(next.is_some());
+        Ok(next)
     }
 
     /// Also shows keys whose deadline has passed, until their tombstone is logged.
@@ -167,14 +183,14 @@ impl Entries {
     }
 
     /// Reads what stands at a location that [`Entries::next_location`] gave.
-    pub(crate) fn read(&self, node: &Node, location: &Location) -> Result<Entry> {
+    pub(crate) fn read(&self, key: &[u8], location: &Location) -> Result<Entry> {
         let log = self.keyspace.log();
-        if log.is_poisoned() && self.watermark > log.durable().get() {
+        if log.is_poisoned() && self.pin.watermark > log.durable().get() {
             let message = "the log failed under the scan, and what it shows may be lost";
             return Err(Error::new(ErrorKind::Poisoned, message));
         }
         if !self.keys_only {
-            return self.keyspace.read(self.bucket.id, node.key(), location);
+            return self.keyspace.read(self.bucket.id, key, location);
         }
         Ok(Entry {
             version: Version::new(location.version),
@@ -186,27 +202,47 @@ impl Entries {
     }
 
     /// Finds the next chunk of keys that exist at the scan's version.
-    fn gather(&mut self) {
+    fn gather(&mut self) -> Result<()> {
         let chunk = CHUNK_KEYS.min(self.remaining);
-        let bounds = (slice(&self.start), slice(&self.end));
-        self.bucket
-            .order
-            .nodes(bounds, self.reverse, chunk, &mut self.nodes);
-        self.exhausted = self.nodes.len() < chunk;
-        if let Some(last) = self.nodes.last() {
-            let bound = Bound::Excluded(last.key().to_vec());
-            if self.reverse {
-                self.end = bound
-            } else {
-                self.start = bound
+        while self.found.len() < chunk && !self.exhausted {
+            match self.walk_on(chunk) {
+                Ok(()) => {}
+                Err(error) => {
+                    // Go on from the same key in levels whose damaged part was made anew.
+                    self.walk = None;
+                    self.pin.levels = self.keyspace.repaired(&self.pin.levels, error)?;
+                }
             }
         }
-        let (watermark, now_ms) = (self.watermark, self.now_ms);
-        self.found
-            .extend(self.nodes.drain(..).rev().filter_map(|node| {
-                let location = node.versions().below(watermark);
-                location.is_live(now_ms).then_some((node, location))
-            }));
+        self.found.reverse();
+        Ok(())
+    }
+
+    fn walk_on(&mut self, chunk: usize) -> std::result::Result<(), LevelError> {
+        let log = self.keyspace.log();
+        let walk = match &mut self.walk {
+            Some(walk) => walk,
+            none => none.insert(Walk::new(&self.pin.levels, log, &self.course)?),
+        };
+        while self.found.len() < chunk {
+            let next = walk.next(log);
+            let Some((key, location)) = next.inspect_err(|_| {
+                if let Some((last, _)) = self.found.last() {
+                    self.course.go_on_behind(last);
+                }
+            })?
+            else {
+                self.exhausted = true;
+                return Ok(());
+            };
+            if location.is_live(self.now_ms) {
+                self.found.push((key, location));
+            }
+        }
+        if let Some((last, _)) = self.found.last() {
+            self.course.go_on_behind(last);
+        }
+        Ok(())
     }
 }
 
@@ -220,23 +256,21 @@ impl Iterator for Entries {
     /// `Corrupt`, `Io`; `Poisoned` if the log failed and what the scan shows was not durable. The
     /// scan ends after an error.
     fn next(&mut self) -> Option<Result<(Bytes, Entry)>> {
-        let (node, location) = self.next_location()?;
-        let read = self.read(&node, &location);
-        if read.is_err() {
+        let next = self.next_location().and_then(|next| {
+            let Some((key, location)) = next else {
+                return Ok(None);
+            };
+            let entry = self.read(&key, &location)?;
+            Ok(Some((Bytes::copy_from_slice(&key), entry)))
+        });
+        if next.is_err() {
             self.remaining = 0;
         }
-        Some(read.map(|entry| (Bytes::copy_from_slice(node.key()), entry)))
+        next.transpose()
     }
 }
 
 impl std::iter::FusedIterator for Entries {}
-
-impl Drop for Entries {
-    fn drop(&mut self) {
-        drop(self.pin.take());
-        self.keyspace.purge();
-    }
-}
 
 impl std::fmt::Debug for Entries {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -256,15 +290,7 @@ fn successor_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(successor)
 }
 
-fn slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
-    match bound {
-        Bound::Included(key) => Bound::Included(key),
-        Bound::Excluded(key) => Bound::Excluded(key),
-        Bound::Unbounded => Bound::Unbounded,
-    }
-}
-
-/// Keys gathered under one holding of the bucket's key lock.
+/// Keys found at once, before their values are read.
 const CHUNK_KEYS: usize = 64;
 
 #[cfg(test)]

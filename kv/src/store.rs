@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use cairn_log::vfs::{MemoryDisk, Vfs};
 use cairn_log::{Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
+use crate::background;
 use crate::bucket::name::BucketName;
 use crate::bucket::options::BucketOptions;
 use crate::bucket::state::BucketState;
@@ -44,6 +46,7 @@ pub(crate) struct Open {
     keyspaces: Vec<Arc<Keyspace>>,
     catalogue: RwLock<Catalogue>,
     clock: Arc<BelievedClock>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     closed: Mutex<bool>,
 }
 
@@ -90,16 +93,24 @@ impl Store {
         let mut buckets = Vec::new();
         for partition in log.partitions() {
             clock.learn(partition.newest_time_ms());
-            let keyspace = Keyspace::new(Arc::clone(partition), Arc::clone(&clock));
-            buckets.extend(keyspace.replay()?.into_values());
+            let share = options.index.share(log.partitions().len());
+            let (keyspace, found) =
+                Keyspace::open(Arc::clone(partition), Arc::clone(&clock), share)?;
+            buckets.extend(found.into_values());
             keyspaces.push(Arc::new(keyspace));
         }
         let catalogue = RwLock::new(Catalogue::rebuild(buckets)?);
+        let threads = if options.threads {
+            background::start(&keyspaces)?
+        } else {
+            Vec::new()
+        };
         Ok(Store(Arc::new(Open {
             log,
             keyspaces,
             catalogue,
             clock,
+            threads: Mutex::new(threads),
             closed: Mutex::new(false),
         })))
     }
@@ -184,7 +195,6 @@ impl Store {
             match dropping {
                 Dropping::Sequenced(commit) => {
                     commit.wait()?;
-                    keyspace.purge();
                     return Ok(());
                 }
                 Dropping::NoRoom => keyspace.log().make_room(LONE_RECORD_BYTES_MAX)?,
@@ -201,15 +211,10 @@ impl Store {
     ///
     /// `Corrupt`, `Io`; `Poisoned` if the log fails meanwhile.
     pub fn state_digest(&self) -> Result<StateDigest> {
-        let pins: Vec<_> = self
-            .0
-            .keyspaces
-            .iter()
-            .map(|keyspace| keyspace.pin())
-            .collect();
-        let watermarks: Vec<u64> = pins.iter().map(|(pin, _)| pin.watermark()).collect();
+        let pin = |keyspace: &Arc<Keyspace>| keyspace.pin();
+        let (pins, buckets) = self.0.buckets_at(pin, |(pin, _)| pin.watermark);
         let mut digesting = Digesting::new();
-        for state in self.0.buckets_at(&watermarks) {
+        for state in buckets {
             let (pin, version) = &pins[usize::from(state.partition)];
             let keyspace = self.0.keyspace(&state);
             let entries = Entries::at(keyspace, &state, &Scan::default(), pin, *version);
@@ -247,6 +252,7 @@ impl Store {
             worked |= log.step_commit();
             worked |= log.step_idle()?;
             worked |= log.step_prepare()?;
+            worked |= keyspace.step_index()?;
         }
         Ok(worked)
     }
@@ -283,6 +289,16 @@ impl Store {
 impl Open {
     fn keyspace(&self, bucket: &BucketState) -> &Arc<Keyspace> {
         &self.keyspaces[usize::from(bucket.partition)]
+    }
+
+    /// The index of each partition as it is now.
+    #[cfg(test)]
+    fn levels(&self) -> Vec<Arc<crate::index::levels::Levels>> {
+        let levels = self
+            .keyspaces
+            .iter()
+            .map(|keyspace| keyspace.pin().0.levels);
+        levels.collect()
     }
 
     /// The bucket of this name, once its creation is durable.
@@ -335,24 +351,31 @@ impl Open {
 
     /// The buckets that readers see, in byte order of their names.
     fn visible_buckets(&self) -> Vec<Arc<BucketState>> {
-        let watermarks: Vec<u64> = self
-            .keyspaces
-            .iter()
-            .map(|keyspace| keyspace.watermark())
-            .collect();
-        self.buckets_at(&watermarks)
+        let watermark = |keyspace: &Arc<Keyspace>| keyspace.watermark();
+        self.buckets_at(watermark, |&watermark| watermark).1
     }
 
-    /// The buckets that a reader with these watermarks, one a partition, sees.
-    fn buckets_at(&self, watermarks: &[u64]) -> Vec<Arc<BucketState>> {
-        let mut buckets: Vec<_> = self.catalogue.read().live().cloned().collect();
-        for (keyspace, &watermark) in self.keyspaces.iter().zip(watermarks) {
-            buckets.extend(keyspace.dropped_but_visible(watermark));
+    /// Looks at each partition, and lists the buckets that a reader at those watermarks sees, in
+    /// byte order of their names.
+    fn buckets_at<T>(
+        &self,
+        look: impl Fn(&Arc<Keyspace>) -> T,
+        watermark: impl Fn(&T) -> u64,
+    ) -> (Vec<T>, Vec<Arc<BucketState>>) {
+        // No drop is sequenced meanwhile, so none can be visible that is not listed yet.
+        let catalogue = self.catalogue.read();
+        let looks: Vec<T> = self.keyspaces.iter().map(look).collect();
+        let mut buckets: Vec<_> = catalogue.live().cloned().collect();
+        for (keyspace, look) in self.keyspaces.iter().zip(&looks) {
+            buckets.extend(keyspace.dropped_but_visible(watermark(look)));
         }
-        buckets.retain(|state| state.is_visible(watermarks[usize::from(state.partition)]));
+        buckets.retain(|state| {
+            let look = &looks[usize::from(state.partition)];
+            state.is_visible(watermark(look))
+        });
         buckets.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
         buckets.dedup_by_key(|state| state.id);
-        buckets
+        (looks, buckets)
     }
 
     fn close(&self) -> Result<()> {
@@ -361,6 +384,13 @@ impl Open {
             return Ok(());
         }
         *closed = true;
+        self.keyspaces
+            .iter()
+            .for_each(|keyspace| keyspace.stop_maintaining());
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has nothing left to hand over.
+            let _ = thread.join();
+        }
         self.log.close().map_err(Error::from)
     }
 }

@@ -9,8 +9,7 @@ use crate::batch;
 use crate::bucket::state::BucketState;
 use crate::entry::Entry;
 use crate::error::Result;
-use crate::index::pins::Pin;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Pin};
 use crate::scan::{Entries, Scan};
 use crate::version::Version;
 
@@ -25,7 +24,7 @@ pub struct View {
 impl View {
     pub(crate) fn begin(keyspace: &Arc<Keyspace>, bucket: &Arc<BucketState>) -> Result<View> {
         let (pin, version) = keyspace.pin();
-        keyspace.check_bucket(bucket, pin.watermark())?;
+        keyspace.check_bucket(bucket, pin.watermark)?;
         let (keyspace, bucket) = (Arc::clone(keyspace), Arc::clone(bucket));
         Ok(View {
             keyspace,
@@ -48,8 +47,7 @@ impl View {
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
         let key = key.as_ref();
         batch::check_key(key)?;
-        let watermark = self.pin.watermark();
-        self.keyspace.get_at(&self.bucket, key, watermark)
+        self.keyspace.get_at(&self.bucket, key, &self.pin)
     }
 
     /// Begins a scan of the bucket at the view's moment. See [`crate::Bucket::scan`] for its cost.

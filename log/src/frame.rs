@@ -53,6 +53,9 @@ pub struct BatchBuffer {
 }
 
 impl BatchBuffer {
+    /// The place of a batch's first record.
+    pub const FIRST_PLACE: u64 = BATCH_HEADER_BYTES as u64;
+
     /// An empty batch.
     pub fn new() -> BatchBuffer {
         BatchBuffer {

@@ -248,6 +248,22 @@ impl Partition {
         self.id
     }
 
+    /// Where its files are. Whoever derives files from the log may keep them there, under names
+    /// that do not end in `.seg`, `.copy` or `.spare`.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The disk its files are on.
+    pub fn vfs(&self) -> &Arc<dyn Vfs> {
+        &self.vfs
+    }
+
+    /// The random name of the log it is a part of.
+    pub fn log_id(&self) -> LogId {
+        self.log
+    }
+
     /// What the opening of this partition found, kept and dropped.
     pub fn recovery(&self) -> &RecoveryReport {
         &self.recovery
@@ -519,11 +535,12 @@ fn find(segments: &[Arc<Segment>], offset: Offset) -> Result<&Arc<Segment>> {
     segments[..after].last().ok_or(Error::OutOfRange { offset })
 }
 
-/// The segment that begins at `base`.
+/// The segment that begins at `base`. A recovery may have left an empty one before it that begins
+/// there as well.
 fn starting_at(segments: &[Arc<Segment>], base: Offset) -> Result<&Arc<Segment>> {
     segments
         .iter()
-        .find(|segment| segment.base() == base)
+        .rfind(|segment| segment.base() == base)
         .ok_or(Error::OutOfRange { offset: base })
 }
 

@@ -1,39 +1,48 @@
-//! Key -> versions, in memory: answers point reads and conditions.
+//! Key -> versions, in memory: the index of the segment that is being written, and of sealed ones
+//! until their run is written.
 //!
 //! A hash table of nodes, one node a key, split into shards so that a writer adding a key delays
 //! few readers. The table holds the hash beside the node: growing it touches no node, and a lookup
 //! touches one. Short keys stand in the node itself. Only keys and locations are kept here; values
-//! stay in the log.
+//! stay in the log. Nodes and versions only ever come; the whole memtable goes at once.
 //!
 //! # Locks
 //!
-//! Only the holder of the sequencer's lock adds or removes nodes and versions. Readers take a
-//! shard's lock shared and a node's lock for the few instructions that choose a version; nothing
-//! else is done under either. A reader asks for its watermark *under the node's lock*: what a
-//! writer has dropped from the node before then, no such watermark needs.
+//! Only the holder of the sequencer's lock adds nodes and versions. Readers take a shard's lock
+//! shared and a node's lock for the few instructions that choose a version; nothing else is done
+//! under either.
 
-use std::hash::BuildHasher;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::DefaultHashBuilder;
 use hashbrown::hash_table::{Entry, HashTable};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
+use super::members::Members;
 use super::versions::{Location, Versions};
 use crate::record::BucketId;
 
-/// The keys of one partition.
+/// The keys of one segment.
 pub(crate) struct Memtable {
+    /// Where the segment begins.
+    base: u64,
     shards: Box<[Shard]>,
-    /// Seeded at random, so that nobody can choose keys that collide.
-    hasher: DefaultHashBuilder,
+    members: RwLock<HashMap<BucketId, Arc<Members>>>,
+    /// Offsets of the records that are no key's, ascending.
+    controls: Mutex<Vec<u64>>,
+    bytes: AtomicUsize,
+    records: AtomicUsize,
+    last_version: AtomicU64,
+    newest_time_ms: AtomicU64,
 }
 
 /// One key and its versions.
 #[derive(Debug)]
 pub(crate) struct Node {
     bucket: BucketId,
+    hash: u64,
     key: SmallVec<[u8; KEY_BYTES_INLINE]>,
     versions: Mutex<Versions>,
 }
@@ -49,64 +58,167 @@ struct Hashed {
 }
 
 impl Memtable {
-    pub(crate) fn new() -> Memtable {
+    /// Of the segment that begins at `base`.
+    pub(crate) fn new(base: u64) -> Memtable {
         Memtable {
+            base,
             shards: std::iter::repeat_with(Shard::default)
                 .take(SHARDS)
                 .collect(),
-            hasher: DefaultHashBuilder::default(),
+            members: RwLock::default(),
+            controls: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            records: AtomicUsize::new(0),
+            last_version: AtomicU64::new(0),
+            newest_time_ms: AtomicU64::new(0),
         }
     }
 
-    /// The version of `key` that `choose` picks; [`Location::NONE`] if the key was never written.
+    /// Where the segment begins.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The newest version of `key` below `watermark`; [`Location::NONE`] if none is here. Also
+    /// whether it is the newest of all.
     pub(crate) fn locate(
         &self,
+        hash: u64,
         bucket: BucketId,
         key: &[u8],
-        choose: impl FnOnce(&Versions) -> Location,
-    ) -> Location {
-        let hash = self.hash(bucket, key);
+        watermark: u64,
+    ) -> (Location, bool) {
         let table = self.shard(hash).0.read();
         match table.find(hash, |hashed| hashed.is(hash, bucket, key)) {
-            Some(hashed) => choose(&hashed.node.versions.lock()),
-            None => Location::NONE,
+            Some(hashed) => {
+                let versions = hashed.node.versions.lock();
+                let found = versions.below(watermark);
+                (found, found.version == versions.newest().version)
+            }
+            None => (Location::NONE, true),
         }
     }
 
-    /// The node of `key`, and whether it was made just now.
-    pub(crate) fn node_or_new(&self, bucket: BucketId, key: &[u8]) -> (Arc<Node>, bool) {
-        let hash = self.hash(bucket, key);
+    /// The keys of a bucket, for entering some and for scans.
+    pub(crate) fn members(&self, bucket: BucketId) -> Arc<Members> {
+        if let Some(members) = self.members.read().get(&bucket) {
+            return Arc::clone(members);
+        }
+        Arc::clone(self.members.write().entry(bucket).or_default())
+    }
+
+    /// The keys of a bucket, if it has any here.
+    pub(crate) fn members_of(&self, bucket: BucketId) -> Option<Arc<Members>> {
+        self.members.read().get(&bucket).cloned()
+    }
+
+    /// The buckets that have keys here, ascending.
+    pub(crate) fn buckets(&self) -> Vec<(BucketId, Arc<Members>)> {
+        let members = self.members.read();
+        let mut buckets: Vec<_> = members
+            .iter()
+            .map(|(&bucket, members)| (bucket, Arc::clone(members)))
+            .collect();
+        buckets.sort_unstable_by_key(|&(bucket, _)| bucket);
+        buckets
+    }
+
+    /// Enters a version of a key. Does nothing and says so if it is not newer than the newest one
+    /// here. The caller holds the sequencer's lock.
+    #[must_use]
+    pub(crate) fn enter(
+        &self,
+        members: &Members,
+        bucket: BucketId,
+        hash: u64,
+        key: &[u8],
+        after: Location,
+    ) -> bool {
         let mut table = self.shard(hash).0.write();
         let is_key = |hashed: &Hashed| hashed.is(hash, bucket, key);
-        match table.entry(hash, is_key, |hashed| hashed.hash) {
-            Entry::Occupied(found) => (Arc::clone(&found.get().node), false),
+        let (before, added) = match table.entry(hash, is_key, |hashed| hashed.hash) {
+            Entry::Occupied(found) => {
+                let pushed = found.get().node.versions.lock().push(after);
+                let Some(before) = pushed else { return false };
+                (before, VERSION_BYTES)
+            }
             Entry::Vacant(place) => {
-                let node = Arc::new(Node::new(bucket, key));
+                let node = Arc::new(Node {
+                    bucket,
+                    hash,
+                    key: SmallVec::from_slice(key),
+                    versions: Mutex::new(Versions::new(after)),
+                });
                 place.insert(Hashed {
                     hash,
                     node: Arc::clone(&node),
                 });
-                (node, true)
+                drop(table);
+                members.note(node);
+                let spilled = if key.len() > KEY_BYTES_INLINE {
+                    key.len()
+                } else {
+                    0
+                };
+                (Location::NONE, NODE_BYTES + spilled)
             }
-        }
+        };
+        members.count(key.len(), &before, &after);
+        // Only the sequencer's thread writes these.
+        let add = |number: &AtomicUsize, more: usize| {
+            number.store(number.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&self.bytes, added);
+        add(&self.records, 1);
+        true
     }
 
-    /// Forgets a node. A no-op if another one has taken its key's place.
-    pub(crate) fn remove(&self, node: &Arc<Node>) {
-        let hash = self.hash(node.bucket, &node.key);
-        let mut table = self.shard(hash).0.write();
-        if let Ok(found) = table.find_entry(hash, |hashed| Arc::ptr_eq(&hashed.node, node)) {
-            found.remove();
-        }
+    /// Notes a record that is no key's.
+    pub(crate) fn enter_control(&self, record: u64) {
+        self.controls.lock().push(record);
     }
 
-    /// The number of keys, tombstones included.
+    /// Notes that a batch is entered whole.
+    pub(crate) fn entered_batch(&self, version: u64, time_ms: u64) {
+        self.last_version.store(version, Ordering::Relaxed);
+        self.newest_time_ms.fetch_max(time_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn controls(&self) -> Vec<u64> {
+        self.controls.lock().clone()
+    }
+
+    /// The version of the newest batch, 0 if there is none.
+    pub(crate) fn last_version(&self) -> u64 {
+        self.last_version.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn newest_time_ms(&self) -> u64 {
+        self.newest_time_ms.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that it takes, counted rather than measured.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Number of records of keys.
+    pub(crate) fn records(&self) -> usize {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing was ever entered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last_version() == 0
+    }
+
+    /// The number of keys, deleted ones included.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.read().len()).sum()
-    }
-
-    fn hash(&self, bucket: BucketId, key: &[u8]) -> u64 {
-        self.hasher.hash_one((bucket.0, key))
+        self.members
+            .read()
+            .values()
+            .map(|members| members.len())
+            .sum()
     }
 
     fn shard(&self, hash: u64) -> &Shard {
@@ -116,20 +228,26 @@ impl Memtable {
 }
 
 impl Node {
-    pub(crate) fn new(bucket: BucketId, key: &[u8]) -> Node {
-        Node {
-            bucket,
-            key: SmallVec::from_slice(key),
-            versions: Mutex::new(Versions::new()),
-        }
-    }
-
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
 
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     pub(crate) fn versions(&self) -> MutexGuard<'_, Versions> {
         self.versions.lock()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(key: &[u8]) -> Arc<Node> {
+        Arc::new(Node {
+            bucket: BucketId(1),
+            hash: 0,
+            key: SmallVec::from_slice(key),
+            versions: Mutex::new(Versions::new(Location::NONE)),
+        })
     }
 }
 
@@ -143,6 +261,12 @@ const SHARDS: usize = 256;
 
 /// Keys up to this length cost no allocation and no cache miss of their own.
 const KEY_BYTES_INLINE: usize = 24;
+
+/// What a key takes: its node, its place in the table, and its place in the bucket's order.
+const NODE_BYTES: usize = 176;
+
+/// What each further version of a key takes; vectors grow by doubling.
+const VERSION_BYTES: usize = 48;
 
 #[cfg(test)]
 mod tests;

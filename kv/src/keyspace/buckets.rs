@@ -1,19 +1,20 @@
 //! How buckets come and go in one partition.
 //!
 //! A bucket exists from its creation record on and is gone from its drop record on, each a batch of
-//! its own. The keys of a dropped bucket stay in the memtable while a pinned reader sees them, and
-//! are purged afterwards.
+//! its own. The keys of a dropped bucket stay in the index, where nobody asks for them any more,
+//! until a merge leaves them out.
 
 use std::sync::Arc;
 
 use cairn_log::{Appended, BatchBuffer};
 
-use super::Keyspace;
+use super::{Keyspace, Sequencer};
 use crate::bucket::name::BucketName;
 use crate::bucket::options::BucketOptions;
 use crate::bucket::state::{BucketState, Created};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Body, BucketId, Record};
+use crate::scan::Entries;
 
 /// How an attempt to drop a bucket went.
 pub(crate) enum Dropping {
@@ -39,25 +40,16 @@ impl Keyspace {
             options,
         };
         let batch = lone_record(id, body);
-        let _sequencer = self.sequencer.lock();
-        let time_ms = self.clock.now_ms();
-        let Some(Appended {
-            offset,
-            end,
-            commit,
-        }) = self
-            .log
-            .try_append(&batch, time_ms, cairn_log::Durability::Local)?
-        else {
+        let mut sequencer = self.sequencer.lock();
+        let Some((appended, time_ms)) = self.append_control(&mut sequencer, &batch, |_| {})? else {
             return Ok(None);
         };
         let created = Created {
-            version: offset.get(),
+            version: appended.offset.get(),
             time_ms,
         };
         let bucket = BucketState::new(id, name.clone(), self.log.id().0, options, created);
-        self.publish(offset.get(), end.get(), &self.horizon());
-        Ok(Some((Arc::new(bucket), commit)))
+        Ok(Some((Arc::new(bucket), appended.commit)))
     }
 
     /// Sequences the drop of a bucket, unless a batch after `written` was sequenced for it. The
@@ -68,38 +60,50 @@ impl Keyspace {
         written: Option<u64>,
     ) -> Result<Dropping> {
         let batch = lone_record(bucket.id, Body::BucketDropped);
-        let _sequencer = self.sequencer.lock();
+        let mut sequencer = self.sequencer.lock();
         if written.is_some_and(|written| written != bucket.written()) {
             return Ok(Dropping::Written);
         }
-        let time_ms = self.clock.now_ms();
-        let Some(Appended {
-            offset,
-            end,
-            commit,
-        }) = self
-            .log
-            .try_append(&batch, time_ms, cairn_log::Durability::Local)?
-        else {
-            return Ok(Dropping::NoRoom);
+        let settled = self.settled();
+        let note = |version| {
+            bucket.drop_at(version);
+            let mut dropping = self.dropping.lock();
+            // The others are gone for every reader to come.
+            dropping.retain(|bucket| bucket.dropped().is_some_and(|at| at >= settled));
+            dropping.push(Arc::clone(bucket));
         };
-        bucket.drop_at(offset.get());
-        self.dropping.lock().push(Arc::clone(bucket));
-        self.publish(offset.get(), end.get(), &self.horizon());
-        Ok(Dropping::Sequenced(commit))
+        match self.append_control(&mut sequencer, &batch, note)? {
+            Some((appended, _)) => Ok(Dropping::Sequenced(appended.commit)),
+            None => Ok(Dropping::NoRoom),
+        }
+    }
+
+    /// Sequences a record that is no key's, and has its version noted before readers may see it.
+    /// `None` if the log has no room for it.
+    fn append_control(
+        &self,
+        sequencer: &mut Sequencer,
+        batch: &BatchBuffer,
+        note: impl FnOnce(u64),
+    ) -> Result<Option<(Appended, u64)>> {
+        let time_ms = self.clock.now_ms();
+        let durability = cairn_log::Durability::Local;
+        let Some(appended) = self.log.try_append(batch, time_ms, durability)? else {
+            return Ok(None);
+        };
+        self.begin_segment(sequencer, &appended);
+        let record = appended.offset.get() + BatchBuffer::FIRST_PLACE;
+        sequencer.memtable.enter_control(record);
+        note(appended.offset.get());
+        self.publish(sequencer, &appended, time_ms);
+        Ok(Some((appended, time_ms)))
     }
 
     /// Refuses if some key of the bucket is live in what is sequenced now; otherwise the version
     /// of the newest batch sequenced for it before the look.
-    pub(crate) fn check_empty(&self, bucket: &BucketState) -> Result<u64> {
+    pub(crate) fn check_empty(self: &Arc<Self>, bucket: &Arc<BucketState>) -> Result<u64> {
         let written = bucket.written();
-        if bucket.counts().keys == 0 {
-            return Ok(written);
-        }
-        // What is counted may have expired.
-        let now_ms = self.clock.now_ms();
-        let newest = bucket.order.find_newest(|newest| newest.is_live(now_ms));
-        let Some(newest) = newest else {
+        let Some(newest) = Entries::first_sequenced(self, bucket)? else {
             return Ok(written);
         };
         let message = format!("the bucket {:?} still holds keys", bucket.name);
@@ -136,28 +140,6 @@ impl Keyspace {
             .filter(|bucket| bucket.is_visible(watermark))
             .cloned()
             .collect()
-    }
-
-    /// Frees the keys of dropped buckets that no reader sees any more.
-    pub(crate) fn purge(&self) {
-        let horizon = self.horizon();
-        let oldest = horizon
-            .pinned
-            .first()
-            .map_or(horizon.stable, |&pin| pin.min(horizon.stable));
-        // Gone for the oldest reader, and so for all.
-        let is_gone = |bucket: &Arc<BucketState>| bucket.dropped().is_some_and(|at| at < oldest);
-        let gone: Vec<_> = self
-            .dropping
-            .lock()
-            .extract_if(.., |bucket| is_gone(bucket))
-            .collect();
-        for bucket in gone {
-            // No writer reaches a dropped bucket, so the nodes stand still without the sequencer.
-            for node in bucket.order.drain() {
-                self.memtable.remove(&node);
-            }
-        }
     }
 }
 

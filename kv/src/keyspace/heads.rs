@@ -16,6 +16,14 @@ pub(super) struct Heads {
 }
 
 impl Heads {
+    /// Of a log whose newest batch, all of it durable, has this version.
+    pub(super) fn starting_at(settled: u64) -> Heads {
+        Heads {
+            settled,
+            later: VecDeque::new(),
+        }
+    }
+
     /// Notes a batch, given that all batches below `settled` are durable and visible.
     pub(super) fn push(&mut self, version: u64, settled: u64) {
         while let Some(&next) = self.later.front()

@@ -5,15 +5,18 @@
 //! log's memory map alive instead, so it costs no copy, and holds its segment for as long as the
 //! caller holds it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cairn_log::{Offset, RecordBytes};
 
-use super::Keyspace;
+use super::{Keyspace, Pin};
 use crate::attributes::Attributes;
 use crate::bucket::state::BucketState;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::versions::{Location, Versions};
+use crate::index::levels::{Found, LevelError, Levels};
+use crate::index::versions::Location;
 use crate::record::{Body, BucketId, Put, Record};
 use crate::version::Version;
 
@@ -24,25 +27,36 @@ impl Keyspace {
     ///
     /// `BucketNotFound` if the bucket is dropped, `Corrupt`, `Io`.
     pub(crate) fn get(&self, bucket: &BucketState, key: &[u8]) -> Result<Option<Entry>> {
-        let location = self.memtable.locate(bucket.id, key, |versions| {
-            // Under the node's lock: see the memtable's contract.
-            versions.below(self.watermark())
-        });
-        // Afterwards: a purge may have taken the node, but only once the drop was visible.
-        self.check_bucket(bucket, self.watermark())?;
-        self.resolve(bucket.id, key, &location)
+        let hash = self.seed.hash(bucket.id, key);
+        // Before the look: see the hot index.
+        let watermark = self.watermark();
+        self.check_bucket(bucket, watermark)?;
+        if let Some(record) = self.hot.find(hash)
+            && let Some(found) = self.read_hot(bucket.id, key, record, watermark)
+        {
+            return Ok(self.unless_expired(found));
+        }
+        let stamp = self.hot.stamp(hash);
+        let found = self.locate_newest(hash, bucket.id, key)?;
+        let entry = self.resolve(bucket.id, key, &found.location)?;
+        if let (Some(stamp), true, Some(_)) = (stamp, found.is_newest, &entry) {
+            self.hot.fill(hash, found.location.record, stamp);
+        }
+        Ok(entry)
     }
 
-    /// What a reader at a pinned `watermark` sees of `key`.
+    /// What a reader that holds `pin` sees of `key`.
     pub(crate) fn get_at(
         &self,
         bucket: &BucketState,
         key: &[u8],
-        watermark: u64,
+        pin: &Pin,
     ) -> Result<Option<Entry>> {
-        let at = |versions: &Versions| versions.below(watermark);
-        let location = self.memtable.locate(bucket.id, key, at);
-        self.resolve(bucket.id, key, &location)
+        let hash = self.seed.hash(bucket.id, key);
+        let locate =
+            |levels: &Levels| levels.locate(&self.log, hash, bucket.id, key, pin.watermark);
+        let found = self.repairing(&pin.levels, locate)?;
+        self.resolve(bucket.id, key, &found.location)
     }
 
     /// Whether a reader at `watermark` sees the bucket.
@@ -51,6 +65,57 @@ impl Keyspace {
             return Ok(());
         }
         Err(Error::bucket_not_found(bucket.name.as_str()))
+    }
+
+    /// The newest visible version of a key.
+    fn locate_newest(&self, hash: u64, bucket: BucketId, key: &[u8]) -> Result<Found> {
+        let (levels, watermark, found) = {
+            let levels = self.levels.read();
+            let watermark = self.watermark();
+            let found = levels.locate_in_memory(hash, bucket, key, watermark);
+            if found.location.version != 0 || !levels.has_older() {
+                return Ok(found);
+            }
+            (Arc::clone(&levels), watermark, found)
+        };
+        let locate =
+            |levels: &Levels| levels.locate_on_disk(&self.log, hash, bucket, key, watermark);
+        let location = self.repairing(&levels, locate)?;
+        Ok(Found { location, ..found })
+    }
+
+    /// The newest sequenced version of a key in these levels.
+    pub(super) fn newest_in(
+        &self,
+        levels: &Arc<Levels>,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+    ) -> Result<Location> {
+        let locate = |levels: &Levels| levels.locate(&self.log, hash, bucket, key, u64::MAX);
+        self.repairing(levels, locate).map(|found| found.location)
+    }
+
+    /// Asks levels, and asks again with index files made anew if some are of no use.
+    pub(crate) fn repairing<T>(
+        &self,
+        levels: &Arc<Levels>,
+        mut ask: impl FnMut(&Levels) -> std::result::Result<T, LevelError>,
+    ) -> Result<T> {
+        let mut error = match ask(levels) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let mut levels = Arc::clone(levels);
+        for _ in 0..REPAIRS_MAX {
+            levels = self.repaired(&levels, error)?;
+            error = match ask(&levels) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+        }
+        let message = format!("the index could not be rebuilt: {error}");
+        Err(Error::new(ErrorKind::Io, message))
     }
 
     fn resolve(&self, bucket: BucketId, key: &[u8], location: &Location) -> Result<Option<Entry>> {
@@ -65,6 +130,28 @@ impl Keyspace {
         self.read(bucket, key, location).map(Some)
     }
 
+    fn unless_expired(&self, entry: Entry) -> Option<Entry> {
+        match entry.expires_ms {
+            Some(deadline) if self.clock.now_ms() >= deadline => None,
+            _ => Some(entry),
+        }
+    }
+
+    /// What stands at a place of the hot index, if it is this key's and below the watermark.
+    fn read_hot(&self, bucket: BucketId, key: &[u8], record: u64, watermark: u64) -> Option<Entry> {
+        let offset = Offset::new(record);
+        let found = self.log.with_record(offset, |payload| {
+            let (put, place) = expect_put(payload, bucket, key)?;
+            let version = record.checked_sub(u64::from(place))?;
+            if version >= watermark || put.value.len() > VALUE_BYTES_COPIED {
+                return None;
+            }
+            Some(entry(&put, Bytes::copy_from_slice(put.value), version))
+        });
+        // Whatever is wrong with the place, the levels know better.
+        found.ok().flatten()
+    }
+
     /// Reads the value that stands at `location`.
     ///
     /// # Errors
@@ -74,8 +161,9 @@ impl Keyspace {
         let offset = Offset::new(location.record);
         let record = if location.value_bytes as usize <= VALUE_BYTES_COPIED {
             self.log.with_record(offset, |payload| {
-                let put = expect_put(payload, bucket, key)?;
-                Some(entry(&put, Bytes::copy_from_slice(put.value), location))
+                let (put, _) = expect_put(payload, bucket, key)?;
+                let value = Bytes::copy_from_slice(put.value);
+                Some(entry(&put, value, location.version))
             })?
         } else {
             self.read_borrowed(offset, bucket, key, location)?
@@ -100,32 +188,33 @@ impl Keyspace {
     ) -> Result<Option<Entry>> {
         let payload: RecordBytes = self.log.record(offset)?;
         // The value is the rest of the payload, so its place can be told before `payload` moves.
-        let Some(put) = expect_put(payload.as_ref(), bucket, key) else {
+        let Some((put, _)) = expect_put(payload.as_ref(), bucket, key) else {
             return Ok(None);
         };
         let start = payload.as_ref().len() - put.value.len();
-        let found = entry(&put, Bytes::new(), location);
+        let found = entry(&put, Bytes::new(), location.version);
         let value = Bytes::from_owner(payload).slice(start..);
         Ok(Some(Entry { value, ..found }))
     }
 }
 
-fn expect_put<'a>(payload: &'a [u8], bucket: BucketId, key: &[u8]) -> Option<Put<'a>> {
+/// The put that a payload is, if it is of this key, and its place in its batch.
+fn expect_put<'a>(payload: &'a [u8], bucket: BucketId, key: &[u8]) -> Option<(Put<'a>, u32)> {
     let record = Record::decode(payload).ok()?;
     match record.body {
-        Body::Put(put) if record.bucket == bucket && put.key == key => Some(put),
+        Body::Put(put) if record.bucket == bucket && put.key == key => Some((put, record.place)),
         _ => None,
     }
 }
 
-fn entry(put: &Put<'_>, value: Bytes, location: &Location) -> Entry {
+fn entry(put: &Put<'_>, value: Bytes, version: u64) -> Entry {
     let attributes = if put.attributes.is_empty() {
         Attributes::new()
     } else {
         Attributes::from_block(Bytes::copy_from_slice(put.attributes))
     };
     Entry {
-        version: Version::new(location.version),
+        version: Version::new(version),
         value,
         attributes,
         expires_ms: Some(put.expires_ms).filter(|&deadline| deadline != 0),
@@ -135,3 +224,6 @@ fn entry(put: &Put<'_>, value: Bytes, location: &Location) -> Entry {
 
 /// Values up to this length are copied out of the log.
 const VALUE_BYTES_COPIED: usize = 16 << 10;
+
+/// How often one read has index files made anew before it gives up.
+const REPAIRS_MAX: usize = 4;

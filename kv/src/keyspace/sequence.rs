@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! encode, checksum        no lock: `Draft`
+//! look up older levels    no lock: only for conditions and deletes
 //! lock the sequencer
 //!   bucket still there?   a removed one refuses
 //!   conditions            against the newest sequenced version of each key, durable or not
@@ -25,16 +26,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cairn_log::{Appended, BatchBuffer};
-use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
-use super::{Deleted, Keyspace, Sequencer};
+use super::{Keyspace, Sequencer};
 use crate::batch::{EffectRef, Expect, OperationRef};
 use crate::bucket::state::BucketState;
 use crate::clock::BelievedClock;
 use crate::commit::{Commit, Receipt, Then};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::versions::{Horizon, Kind, Location, Versions};
+use crate::index::hash::HashSeed;
+use crate::index::levels::Levels;
+use crate::index::members::Members;
+use crate::index::memtable::Memtable;
+use crate::index::versions::{Kind, Location};
 use crate::record::{Body, BucketId, Put, Record};
 use crate::version::{Durability, Version};
 
@@ -58,7 +62,7 @@ impl Keyspace {
         conditions: impl Iterator<Item = Condition<'a>> + Clone,
         durability: Durability,
     ) -> Result<Commit> {
-        let draft = Draft::encode(bucket.id, operations, &self.clock);
+        let draft = Draft::encode(bucket.id, operations, &self.clock, self.seed);
         let outcome = self
             .check_size(&draft)
             .and_then(|()| self.sequence(bucket, &draft, conditions, durability));
@@ -82,189 +86,205 @@ impl Keyspace {
         conditions: impl Iterator<Item = Condition<'a>> + Clone,
         durability: Durability,
     ) -> Result<Commit> {
+        self.seal_if_full()?;
         loop {
-            if let Some(commit) =
-                self.try_sequence(bucket, draft, conditions.clone(), durability)?
-            {
-                return Ok(commit);
+            let judging = self.look_up(bucket.id, draft, conditions.clone())?;
+            match self.try_sequence(bucket, draft, &judging, durability)? {
+                Attempt::Answered(commit) => return Ok(commit),
+                Attempt::NoRoom => self.make_room(draft.buffer.byte_len())?,
+                Attempt::Overtaken => {}
             }
-            self.log.make_room(draft.buffer.byte_len())?;
         }
     }
 
-    /// `None` if the log has no room for the batch.
-    fn try_sequence<'a>(
-        self: &Arc<Self>,
-        bucket: &Arc<BucketState>,
+    /// Finds the newest versions that the write is judged by, as far as that can be done without
+    /// the sequencer's lock: older levels may have to read the disk.
+    fn look_up<'a>(
+        &self,
+        bucket: BucketId,
         draft: &Draft<'a>,
         conditions: impl Iterator<Item = Condition<'a>>,
+    ) -> Result<Judging<'a>> {
+        let levels = Arc::clone(&self.levels.read());
+        let mut judging = Judging {
+            levels,
+            conditions: SmallVec::new(),
+            deletes: SmallVec::new(),
+        };
+        for (key, expect) in conditions {
+            let hash = self.seed.hash(bucket, key);
+            let newest = self.newest_in(&judging.levels, hash, bucket, key)?;
+            judging
+                .conditions
+                .push((LookedUp { key, hash, newest }, expect));
+        }
+        if draft.has_deletes {
+            for entry in draft.entries.iter().filter(|entry| entry.is_delete()) {
+                let (key, hash) = (entry.key, entry.hash);
+                let newest = self.newest_in(&judging.levels, hash, bucket, key)?;
+                judging.deletes.push(LookedUp { key, hash, newest });
+            }
+        }
+        Ok(judging)
+    }
+
+    fn try_sequence(
+        self: &Arc<Self>,
+        bucket: &Arc<BucketState>,
+        draft: &Draft<'_>,
+        judging: &Judging<'_>,
         durability: Durability,
-    ) -> Result<Option<Commit>> {
+    ) -> Result<Attempt> {
         let mut sequencer = self.sequencer.lock();
         self.check_poison()?;
         if let Some(version) = bucket.dropped() {
             drop(sequencer);
             let refusal = Error::bucket_not_found(bucket.name.as_str());
-            return self.refuse(refusal, version, durability).map(Some);
+            return self
+                .refuse(refusal, version, durability)
+                .map(Attempt::Answered);
         }
         let now_ms = self.clock.now_ms();
-        let judged = self.judge(bucket.id, draft, conditions, now_ms);
+        let Some(judged) = self.judge(bucket.id, judging, now_ms) else {
+            return Ok(Attempt::Overtaken);
+        };
         if let Some(refusal) = judged.refusal {
             drop(sequencer);
-            return self.refuse(refusal, judged.cause, durability).map(Some);
+            return self
+                .refuse(refusal, judged.cause, durability)
+                .map(Attempt::Answered);
         }
         if !draft.has_puts && !judged.existed {
             drop(sequencer);
-            return self.unchanged(judged.cause, durability).map(Some);
+            return self
+                .unchanged(judged.cause, durability)
+                .map(Attempt::Answered);
         }
         let appended = self
             .log
             .try_append(&draft.buffer, now_ms, durability.into())?;
-        let Some(Appended {
-            offset,
-            end,
-            commit,
-        }) = appended
-        else {
-            return Ok(None);
+        let Some(appended) = appended else {
+            return Ok(Attempt::NoRoom);
         };
-        self.apply(&mut sequencer, bucket, draft, offset.get(), end.get());
+        self.apply(&mut sequencer, bucket, draft, &appended, now_ms);
         drop(sequencer);
-        let version = Version::new(offset.get());
         let receipt = Receipt {
-            version,
+            version: Version::new(appended.offset.get()),
             durability,
             existed: judged.existed,
         };
-        Ok(Some(Commit::pending(commit, Then::Written(receipt))))
+        let commit = Commit::pending(appended.commit, Then::Written(receipt));
+        Ok(Attempt::Answered(commit))
     }
 
-    /// Checks conditions, and whether what is to be deleted exists.
-    fn judge<'a>(
-        &self,
-        bucket: BucketId,
-        draft: &Draft<'a>,
-        conditions: impl Iterator<Item = Condition<'a>>,
-        now_ms: u64,
-    ) -> Judged {
+    /// Checks conditions, and whether what is to be deleted exists. `None` if what was looked up
+    /// has been overtaken: a memtable that was written to since is no longer in memory.
+    fn judge(&self, bucket: BucketId, judging: &Judging<'_>, now_ms: u64) -> Option<Judged> {
         let mut judged = Judged {
             refusal: None,
             cause: 0,
             existed: false,
         };
-        for (key, expect) in conditions {
-            let newest = self.memtable.locate(bucket, key, Versions::newest);
+        if judging.is_empty() {
+            return Some(judged);
+        }
+        let levels = self.levels.read();
+        let looked_into = judging.levels.active();
+        let is_kept = |memtable: &Arc<Memtable>| Arc::ptr_eq(memtable, looked_into);
+        if !levels.memtables.iter().any(is_kept) {
+            return None;
+        }
+        let newest = |looked_up: &LookedUp<'_>| {
+            let LookedUp { key, hash, newest } = *looked_up;
+            let found = levels.locate_in_memory(hash, bucket, key, u64::MAX);
+            if found.location.version > newest.version {
+                found.location
+            } else {
+                newest
+            }
+        };
+        for (looked_up, expect) in &judging.conditions {
+            let newest = newest(looked_up);
             let current = if newest.is_live(now_ms) {
                 newest.version
             } else {
                 0
             };
             if !expect.holds(Version::new(current)) {
-                judged.refusal = Some(Error::version_mismatch(key, Version::new(current)));
+                let refusal = Error::version_mismatch(looked_up.key, Version::new(current));
+                judged.refusal = Some(refusal);
                 judged.cause = newest.version;
-                return judged;
+                return Some(judged);
             }
             judged.cause = judged.cause.max(newest.version);
         }
-        if draft.has_deletes {
-            for entry in draft
-                .entries
-                .iter()
-                .filter(|entry| entry.after.kind == Kind::Tombstone)
-            {
-                let newest = self.memtable.locate(bucket, entry.key, Versions::newest);
-                judged.existed |= newest.is_live(now_ms);
-                judged.cause = judged.cause.max(newest.version);
-            }
+        for looked_up in &judging.deletes {
+            let newest = newest(looked_up);
+            judged.existed |= newest.is_live(now_ms);
+            judged.cause = judged.cause.max(newest.version);
         }
-        judged
+        Some(judged)
     }
 
     /// Enters a batch into the memtable.
     fn apply(
         &self,
-        sequencer: &mut MutexGuard<'_, Sequencer>,
+        sequencer: &mut Sequencer,
         bucket: &Arc<BucketState>,
         draft: &Draft<'_>,
-        version: u64,
-        end: u64,
+        appended: &Appended,
+        time_ms: u64,
     ) {
-        let horizon = self.horizon();
+        let version = appended.offset.get();
+        self.begin_segment(sequencer, appended);
+        let members = sequencer.members(bucket.id);
         for entry in &draft.entries {
             let after = Location {
                 version,
                 record: version + entry.after.record,
                 ..entry.after
             };
-            let entered = self.enter(sequencer, bucket, entry.key, after, &horizon);
+            let entered = sequencer
+                .memtable
+                .enter(&members, bucket.id, entry.hash, entry.key, after);
             assert!(
                 entered,
                 "the log hands out offsets in order, and no key is in a batch twice"
             );
+            let place = if entry.is_delete() { 0 } else { after.record };
+            self.hot.outbid(entry.hash, place);
         }
         bucket.written_at(version);
-        self.publish(version, end, &horizon);
-        self.forget(sequencer, 2 * draft.entries.len(), &horizon);
+        self.publish(sequencer, appended, time_ms);
     }
 
-    /// Enters one version of a key. Does nothing and says so if it is not newer than the newest.
-    pub(super) fn enter(
-        &self,
-        sequencer: &mut Sequencer,
-        bucket: &Arc<BucketState>,
-        key: &[u8],
-        after: Location,
-        horizon: &Horizon,
-    ) -> bool {
-        let (node, is_new) = self.memtable.node_or_new(bucket.id, key);
-        if is_new {
-            bucket.order.note_new(Arc::clone(&node));
+    /// Sees to it that the first memtable is that of the segment in which a batch stands.
+    pub(super) fn begin_segment(&self, sequencer: &mut Sequencer, appended: &Appended) {
+        let base = appended.segment.get();
+        if sequencer.memtable.base() == base {
+            return;
         }
-        let Some(before) = node.versions().push(after, horizon) else {
-            return false;
-        };
-        bucket.count(key.len(), &before, &after);
-        if after.kind == Kind::Tombstone {
-            let bucket = Arc::clone(bucket);
-            sequencer.deleted.push_back(Deleted {
-                version: after.version,
-                bucket,
-                node,
-            });
-        }
-        true
+        let memtable = Arc::new(Memtable::new(base));
+        let mut levels = self.levels.write();
+        let before = levels.memtables.iter();
+        let kept = before.filter(|memtable| !memtable.is_empty()).cloned();
+        let memtables = std::iter::once(Arc::clone(&memtable)).chain(kept).collect();
+        *levels = Arc::new(Levels {
+            memtables,
+            runs: levels.runs.clone(),
+            merged: levels.merged.clone(),
+        });
+        drop(levels);
+        *sequencer = Sequencer::new(memtable);
+        self.signal.raise();
     }
 
     /// Shows a batch that is entered whole to readers, as far as the log lets them.
-    pub(super) fn publish(&self, version: u64, end: u64, horizon: &Horizon) {
-        self.heads.lock().push(version, horizon.stable);
-        self.applied.store(end, Ordering::Release);
-    }
-
-    /// Forgets deleted keys that no reader can see any more, at most `limit` of them.
-    pub(super) fn forget(&self, sequencer: &mut Sequencer, limit: usize, horizon: &Horizon) {
-        for _ in 0..limit {
-            let Some(deleted) = sequencer.deleted.front() else {
-                return;
-            };
-            if deleted.version >= horizon.stable {
-                return;
-            }
-            let mut versions = deleted.node.versions();
-            if versions.newest().version == deleted.version {
-                versions.weed(horizon);
-                if !versions.is_forgettable(horizon) {
-                    // A pin still shows what was there. Later ones can wait for it.
-                    return;
-                }
-                drop(versions);
-                self.memtable.remove(&deleted.node);
-                deleted.bucket.order.note_gone(Arc::clone(&deleted.node));
-            } else {
-                drop(versions);
-            }
-            sequencer.deleted.pop_front();
-        }
+    pub(super) fn publish(&self, sequencer: &Sequencer, appended: &Appended, time_ms: u64) {
+        let version = appended.offset.get();
+        sequencer.memtable.entered_batch(version, time_ms);
+        self.heads.lock().push(version, self.settled());
+        self.applied.store(appended.end.get(), Ordering::Release);
     }
 
     /// Answers `refusal` once the version that caused it is durable.
@@ -292,6 +312,55 @@ impl Keyspace {
     }
 }
 
+impl Sequencer {
+    pub(super) fn new(memtable: Arc<Memtable>) -> Sequencer {
+        Sequencer {
+            memtable,
+            members: None,
+        }
+    }
+
+    /// The keys of a bucket in the memtable; most batches are of the bucket of the one before.
+    fn members(&mut self, bucket: BucketId) -> Arc<Members> {
+        match &self.members {
+            Some((of, members)) if *of == bucket => Arc::clone(members),
+            _ => {
+                let members = self.memtable.members(bucket);
+                self.members = Some((bucket, Arc::clone(&members)));
+                members
+            }
+        }
+    }
+}
+
+/// How an attempt to sequence a write went.
+enum Attempt {
+    Answered(Commit),
+    /// The log has no room for the batch.
+    NoRoom,
+    /// What it was judged by is too old: look it up again.
+    Overtaken,
+}
+
+/// What a write is judged by, looked up without the sequencer's lock.
+struct Judging<'a> {
+    levels: Arc<Levels>,
+    conditions: SmallVec<[(LookedUp<'a>, &'a Expect); 1]>,
+    deletes: SmallVec<[LookedUp<'a>; 1]>,
+}
+
+struct LookedUp<'a> {
+    key: &'a [u8],
+    hash: u64,
+    newest: Location,
+}
+
+impl Judging<'_> {
+    fn is_empty(&self) -> bool {
+        self.conditions.is_empty() && self.deletes.is_empty()
+    }
+}
+
 /// What the checks under the lock found.
 struct Judged {
     refusal: Option<Error>,
@@ -311,8 +380,15 @@ struct Draft<'a> {
 
 struct DraftEntry<'a> {
     key: &'a [u8],
+    hash: u64,
     /// The version is still open, and `record` counts from the start of the batch.
     after: Location,
+}
+
+impl DraftEntry<'_> {
+    fn is_delete(&self) -> bool {
+        self.after.kind == Kind::Tombstone
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -320,6 +396,7 @@ impl<'a> Draft<'a> {
         bucket: BucketId,
         operations: impl ExactSizeIterator<Item = OperationRef<'a>>,
         clock: &BelievedClock,
+        seed: HashSeed,
     ) -> Draft<'a> {
         let mut buffer = BUFFER.take().unwrap_or_default();
         let mut entries = SmallVec::with_capacity(operations.len());
@@ -356,7 +433,8 @@ impl<'a> Draft<'a> {
                 body,
             };
             buffer.record(|bytes| record.encode(bytes));
-            entries.push(DraftEntry { key, after });
+            let hash = seed.hash(bucket, key);
+            entries.push(DraftEntry { key, hash, after });
         }
         Draft {
             buffer,

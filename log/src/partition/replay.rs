@@ -29,6 +29,19 @@ impl<'a> ReplayedBatch<'a> {
 }
 
 impl Partition {
+    /// The time that the durable batch at `offset` was judged by, in milliseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] if no retained segment holds the offset; [`Error::Corrupt`] if no
+    /// batch stands there.
+    pub fn batch_time_ms(&self, offset: Offset) -> Result<u64> {
+        let segment = Arc::clone(super::find(&self.segments.read(), offset)?);
+        let header = next_batch(&segment, offset, segment.published());
+        let (_, header) = header.ok_or_else(|| damaged(&segment, offset))?;
+        Ok(header.time_ms)
+    }
+
     /// Calls `visit` with every retained durable batch from `from` on, in log order, until it
     /// breaks or the durable end (as it was at the call) is reached. Segments that end at or below
     /// `from` are not looked at.

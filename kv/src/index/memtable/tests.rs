@@ -1,10 +1,14 @@
 use super::*;
-use crate::index::versions::{Horizon, Kind};
+use crate::index::hash::HashSeed;
+use crate::index::versions::Kind;
 
 const BUCKET: BucketId = BucketId(1);
 
-fn put(memtable: &Memtable, bucket: BucketId, key: &[u8], version: u64) -> Arc<Node> {
-    let (node, _) = memtable.node_or_new(bucket, key);
+fn hash(bucket: BucketId, key: &[u8]) -> u64 {
+    HashSeed::new(cairn_log::LogId([7; 16])).hash(bucket, key)
+}
+
+fn put(memtable: &Memtable, bucket: BucketId, key: &[u8], version: u64) -> bool {
     let location = Location {
         version,
         record: version,
@@ -12,65 +16,78 @@ fn put(memtable: &Memtable, bucket: BucketId, key: &[u8], version: u64) -> Arc<N
         value_bytes: 0,
         kind: Kind::Value,
     };
-    let _ = node.versions().push(
-        location,
-        &Horizon {
-            stable: version,
-            pinned: SmallVec::new(),
-        },
-    );
-    node
+    let members = memtable.members(bucket);
+    memtable.enter(&members, bucket, hash(bucket, key), key, location)
 }
 
 fn newest(memtable: &Memtable, bucket: BucketId, key: &[u8]) -> u64 {
-    memtable.locate(bucket, key, Versions::newest).version
+    let found = memtable.locate(hash(bucket, key), bucket, key, u64::MAX);
+    found.0.version
 }
 
 #[test]
 fn keys_of_any_length_are_found_in_their_own_bucket_only() {
-    let memtable = Memtable::new();
+    let memtable = Memtable::new(0);
     let keys: Vec<Vec<u8>> = [1, 23, 24, 25, 4096]
         .iter()
         .map(|&length| vec![b'k'; length])
         .collect();
     for (version, key) in (1..).zip(&keys) {
-        put(&memtable, BUCKET, key, version);
-        put(&memtable, BucketId(2), key, version + 100);
+        assert!(put(&memtable, BUCKET, key, version));
+        assert!(put(&memtable, BucketId(2), key, version + 100));
     }
     for (version, key) in (1..).zip(&keys) {
         assert_eq!(newest(&memtable, BUCKET, key), version);
         assert_eq!(newest(&memtable, BucketId(2), key), version + 100);
         assert_eq!(newest(&memtable, BucketId(3), key), 0);
     }
-    assert_eq!(memtable.len(), 10);
+    assert_eq!((memtable.len(), memtable.records()), (10, 10));
 }
 
 #[test]
-fn a_node_is_made_once_and_found_again() {
-    let memtable = Memtable::new();
-    let (first, made) = memtable.node_or_new(BUCKET, b"a");
-    assert!(made);
-    let (again, made) = memtable.node_or_new(BUCKET, b"a");
-    assert!(!made && Arc::ptr_eq(&first, &again));
+fn a_reader_finds_the_version_of_its_watermark_and_hears_of_newer_ones() {
+    let memtable = Memtable::new(0);
+    assert!(put(&memtable, BUCKET, b"a", 10) && put(&memtable, BUCKET, b"a", 20));
+    let at = |watermark| {
+        let (location, is_newest) = memtable.locate(hash(BUCKET, b"a"), BUCKET, b"a", watermark);
+        (location.version, is_newest)
+    };
+    assert_eq!(
+        (at(10), at(20), at(21)),
+        ((0, false), (10, false), (20, true))
+    );
+    let absent = memtable.locate(hash(BUCKET, b"b"), BUCKET, b"b", 99);
+    assert_eq!((absent.0.version, absent.1), (0, true));
 }
 
 #[test]
-fn removing_a_node_spares_the_one_that_took_its_place() {
-    let memtable = Memtable::new();
-    let old = put(&memtable, BUCKET, b"a", 1);
-    memtable.remove(&old);
-    assert_eq!(newest(&memtable, BUCKET, b"a"), 0);
-    put(&memtable, BUCKET, b"a", 2);
-    memtable.remove(&old);
-    assert_eq!(newest(&memtable, BUCKET, b"a"), 2);
-    assert_eq!(memtable.len(), 1);
+fn a_version_that_is_not_newer_changes_nothing() {
+    let memtable = Memtable::new(0);
+    assert!(put(&memtable, BUCKET, b"a", 10));
+    assert!(!put(&memtable, BUCKET, b"a", 10) && !put(&memtable, BUCKET, b"a", 9));
+    assert_eq!(
+        (newest(&memtable, BUCKET, b"a"), memtable.records()),
+        (10, 1)
+    );
+}
+
+#[test]
+fn memory_is_counted_for_keys_and_for_versions() {
+    let memtable = Memtable::new(0);
+    assert!(put(&memtable, BUCKET, &[1; 100], 1));
+    let one = memtable.byte_len();
+    assert!(one > 100);
+    for version in 2..1_002 {
+        assert!(put(&memtable, BUCKET, &[1; 100], version));
+    }
+    assert!(memtable.byte_len() >= one + 32 * 1_000);
 }
 
 #[test]
 fn many_keys_survive_the_growth_of_the_table() {
-    let memtable = Memtable::new();
+    let memtable = Memtable::new(0);
     for number in 0..50_000_u64 {
-        put(&memtable, BUCKET, &number.to_be_bytes(), number + 1);
+        assert!(put(&memtable, BUCKET, &number.to_be_bytes(), number + 1));
     }
     for number in 0..50_000_u64 {
         assert_eq!(newest(&memtable, BUCKET, &number.to_be_bytes()), number + 1);

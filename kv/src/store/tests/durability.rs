@@ -312,31 +312,3 @@ fn a_second_opener_is_told_that_the_store_is_locked() {
     drop(store);
     assert!(bench.try_open().is_ok());
 }
-
-#[test]
-fn deleted_keys_are_forgotten_once_no_reader_can_see_them() {
-    let bench = Bench::new(1);
-    let store = bench.open();
-    let bucket = store.bucket("b").unwrap();
-    let in_memory = || store.status().partitions[0].keys_in_memory;
-    for number in 0..2_000_u32 {
-        bucket.put(number.to_be_bytes(), "v").unwrap();
-        bucket.delete(number.to_be_bytes()).unwrap();
-        assert!(in_memory() <= 4);
-    }
-    bucket.put("k", "v").unwrap();
-    let scan = bucket.scan(Scan::default()).unwrap();
-    bucket.delete("k").unwrap();
-    for _ in 0..9 {
-        bucket.put("other", "v").unwrap();
-    }
-    assert!(in_memory() >= 2, "the scan still sees it");
-    assert_eq!(
-        scan.map(|found| found.unwrap().0).collect::<Vec<_>>(),
-        ["k"]
-    );
-    for _ in 0..9 {
-        bucket.put("other", "v").unwrap();
-    }
-    assert_eq!(in_memory(), 1);
-}

@@ -91,10 +91,14 @@ const KEYS: usize = 60;
 impl Run {
     fn new(seed: u64) -> Run {
         let bench = Bench::new(seed);
-        let bench = Bench {
-            options: bench.options.clone().partitions(2),
-            ..bench
-        };
+        // Small, so that segments are sealed, runs written and merged all the time.
+        let at = |part: u64| (seed / part % 3) as usize;
+        let options = bench.options.clone().partitions(2);
+        let options = options
+            .memtable_bytes([4_000, 20_000, 1 << 20][at(1)])
+            .merge_entries([1, 40, 400][at(3)])
+            .hot_index_bytes([0, 4_096, 1 << 20][at(9)]);
+        let bench = Bench { options, ..bench };
         let store = bench.open();
         let buckets = (0..BUCKETS)
             .map(|at| store.bucket(&format!("b{at}")).unwrap())
@@ -115,7 +119,8 @@ impl Run {
     fn step(&mut self) {
         let at = self.random.below(BUCKETS);
         match self.random.below(100) {
-            0..30 => self.put(at),
+            0..25 => self.put(at),
+            25..30 => self.maintain(),
             30..42 => self.delete(at),
             42..55 => self.batch(at),
             55..75 => self.get(at),
@@ -126,6 +131,26 @@ impl Run {
             95..98 => self.bench.clock.pass(self.random.next() % 400),
             98 => self.recreate(at),
             _ => self.reopen(),
+        }
+    }
+
+    /// One step of the index, and a look at what it did.
+    fn maintain(&mut self) {
+        let levels = |store: &Store| {
+            let levels = store.0.levels();
+            let runs: usize = levels.iter().map(|levels| levels.runs.len()).sum();
+            let merged: u64 = levels.iter().map(|levels| levels.covered()).sum();
+            (runs, merged)
+        };
+        let (runs, merged) = levels(&self.store);
+        self.store.step().unwrap();
+        let (runs_after, merged_after) = levels(&self.store);
+        if runs_after > runs {
+            self.events.note("run written");
+        }
+        if merged_after > merged {
+            self.events.note("merge");
+            self.check_counts();
         }
     }
 
@@ -446,12 +471,87 @@ impl Run {
             self.bench.disk.process_death()
         };
         self.bench.disk = Arc::new(disk);
+        self.harm_index();
         self.store = self.bench.open();
         self.buckets = (0..BUCKETS)
             .map(|at| self.store.open_bucket(&format!("b{at}")).unwrap())
             .collect();
         assert_eq!(self.store.state_digest().unwrap(), digest);
-        assert_eq!(self.store.buckets().unwrap(), info);
+        for (found, known) in self.store.buckets().unwrap().into_iter().zip(info) {
+            let (keys, bytes) = (found.keys, found.bytes);
+            let known = BucketInfo {
+                keys,
+                bytes,
+                ..known
+            };
+            assert_eq!(found, known);
+        }
+        self.check_counts();
+    }
+
+    /// Without runs the keys are counted exactly, and the bytes while all is in memory.
+    fn check_counts(&mut self) {
+        if self
+            .store
+            .0
+            .levels()
+            .iter()
+            .any(|levels| !levels.runs.is_empty())
+        {
+            return;
+        }
+        let in_memory = !self
+            .store
+            .0
+            .levels()
+            .iter()
+            .any(|levels| levels.has_older());
+        if !in_memory {
+            self.events.note("counts of a merged index");
+        }
+        for (bucket, model) in self.buckets.iter().zip(&self.models) {
+            let info = bucket.info().unwrap();
+            let bytes = |(key, known): (&Vec<u8>, &Known)| key.len() + known.value.len();
+            let bytes: usize = model.keys.iter().map(bytes).sum();
+            assert_eq!(info.keys, model.keys.len() as u64);
+            if in_memory {
+                assert_eq!(info.bytes, bytes as u64);
+            }
+        }
+    }
+
+    /// Takes an index file away, or changes a byte of it.
+    fn harm_index(&mut self) {
+        let paths = self.bench.disk.paths();
+        let is_index = |path: &std::path::PathBuf| {
+            path.extension()
+                .is_some_and(|suffix| suffix == "run" || suffix == "redb")
+        };
+        let paths: Vec<_> = paths.into_iter().filter(is_index).collect();
+        if paths.is_empty() || self.random.below(3) != 0 {
+            return;
+        }
+        let path = &paths[self.random.below(paths.len())];
+        let is_run = path.extension().is_some_and(|suffix| suffix == "run");
+        if self.random.below(2) == 0 {
+            self.bench.disk.erase(path);
+            self.events.note(if is_run {
+                "run removed"
+            } else {
+                "merged index removed"
+            });
+            return;
+        }
+        let length = usize::try_from(self.bench.disk.length(path)).unwrap();
+        if length > 0 {
+            let (byte, bit) = (self.random.below(length), self.random.below(8));
+            self.bench.disk.flip_bit(path, byte as u64, bit as u32);
+            self.events.note(if is_run {
+                "run damaged"
+            } else {
+                "merged index damaged"
+            });
+        }
     }
 }
 
@@ -506,5 +606,12 @@ fn random_operations_give_the_answers_of_a_map() {
         "bucket created again",
         "clean close",
         "kill",
+        "run written",
+        "merge",
+        "counts of a merged index",
+        "run removed",
+        "run damaged",
+        "merged index removed",
+        "merged index damaged",
     ]);
 }

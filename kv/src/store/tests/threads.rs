@@ -78,7 +78,7 @@ fn law_2_a_batch_the_log_shows_is_not_read_before_it_is_entered_whole() {
     assert!(log.visible().get() > before);
     assert_eq!(keyspace.watermark(), before);
     let (pin, version) = keyspace.pin();
-    assert_eq!((pin.watermark(), version), (before, bucket.version()));
+    assert_eq!((pin.watermark, version), (before, bucket.version()));
 }
 
 /// Each batch writes its number to all keys of a group, or deletes all of them.

@@ -1,0 +1,126 @@
+use std::sync::atomic::AtomicBool as Flag;
+
+use super::*;
+
+const BYTES: u64 = 1 << 20;
+
+fn fill(hot: &HotIndex, hash: u64, record: u64) {
+    let stamp = hot.stamp(hash).unwrap();
+    hot.fill(hash, record, stamp);
+}
+
+#[test]
+fn what_is_filled_in_is_found_and_a_commit_replaces_or_removes_it() {
+    let hot = HotIndex::new(BYTES);
+    let hash = 0xABCD_EF01_2345_6789;
+    assert_eq!(hot.find(hash), None);
+    fill(&hot, hash, 5_000);
+    assert_eq!(hot.find(hash), Some(5_000));
+    hot.outbid(hash, 9_000);
+    assert_eq!(hot.find(hash), Some(9_000));
+    hot.outbid(hash, 0);
+    assert_eq!(hot.find(hash), None);
+}
+
+#[test]
+fn a_fill_loses_to_a_commit_since_its_stamp() {
+    let hot = HotIndex::new(BYTES);
+    let stamp = hot.stamp(1).unwrap();
+    hot.outbid(1, 9_000);
+    hot.fill(1, 5_000, stamp);
+    assert_eq!(
+        hot.find(1),
+        None,
+        "the commit entered nothing, the fill came late"
+    );
+    // Of another key of the set, too: the set cannot tell.
+    let stamp = hot.stamp(1).unwrap();
+    hot.outbid(1 | (5 << 53), 9_000);
+    hot.fill(1, 5_000, stamp);
+    assert_eq!(hot.find(1), None);
+}
+
+#[test]
+fn keys_of_one_set_push_one_another_out_and_keys_of_one_tag_take_over() {
+    let hot = HotIndex::new(BYTES);
+    for tag in 1..=20_u64 {
+        fill(&hot, tag << 53, 4_096 + tag);
+    }
+    let found = (1..=20_u64).filter(|tag| hot.find(tag << 53) == Some(4_096 + tag));
+    assert_eq!(found.count(), ENTRIES);
+    fill(&hot, 20 << 53, 7_777);
+    assert_eq!(hot.find(20 << 53), Some(7_777));
+}
+
+#[test]
+fn a_small_table_gives_way_to_a_large_one_and_neither_goes_stale() {
+    let hot = HotIndex::new(BYTES);
+    let mut random = crate::testing::Random(1);
+    let set_and_tag = |hash: u64| (hash & 0x3ff, tag(hash));
+    let mut hashes: Vec<u64> = (0..20_000).map(|_| random.next()).collect();
+    hashes.sort_unstable_by_key(|&hash| set_and_tag(hash));
+    hashes.dedup_by_key(|hash| set_and_tag(*hash));
+    for (record, &hash) in (4_096..).zip(&hashes) {
+        fill(&hot, hash, record);
+    }
+    assert!(hot.uses_large.load(Ordering::Relaxed));
+    for (record, &hash) in (4_096..).zip(&hashes) {
+        assert!(hot.find(hash).is_none_or(|found| found == record));
+        hot.outbid(hash, 1 << 40);
+        for table in [&hot.small, &hot.large] {
+            let set = table.set(hash).unwrap();
+            let mut entries = set
+                .entries
+                .iter()
+                .map(|entry| entry.load(Ordering::Relaxed));
+            assert!(!entries.any(|entry| entry == tag(hash) | record));
+        }
+    }
+}
+
+#[test]
+fn without_memory_nothing_is_kept() {
+    let hot = HotIndex::new(0);
+    assert!(hot.stamp(1).is_none());
+    hot.outbid(1, 5_000);
+    assert_eq!(hot.find(1), None);
+}
+
+/// The promise of the module, under contention: a writer raises a register and outbids; readers
+/// fill what they read from the register. No reader may find less than was there before it looked.
+#[test]
+fn nobody_finds_what_was_outbid_before_they_looked() {
+    let hot = HotIndex::new(BYTES);
+    let register = || AtomicU64::new(4_096);
+    // Hash, what is sequenced, what is visible.
+    let keys: Vec<_> = (0..16_u64)
+        .map(|tag| (tag << 53, register(), register()))
+        .collect();
+    let done = Flag::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut random = crate::testing::Random(7);
+                while !done.load(Ordering::Relaxed) {
+                    let (hash, sequenced, visible) = &keys[random.below(keys.len())];
+                    let visible = visible.load(Ordering::Acquire);
+                    if let Some(found) = hot.find(*hash) {
+                        assert!(found >= visible, "{found} < {visible}");
+                        continue;
+                    }
+                    if let Some(stamp) = hot.stamp(*hash) {
+                        hot.fill(*hash, sequenced.load(Ordering::Acquire), stamp);
+                    }
+                }
+            });
+        }
+        let mut random = crate::testing::Random(3);
+        for record in 5_000..200_000 {
+            let (hash, sequenced, visible) = &keys[random.below(keys.len())];
+            sequenced.store(record, Ordering::Release);
+            hot.outbid(*hash, record);
+            visible.store(record, Ordering::Release);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}

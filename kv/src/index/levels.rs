@@ -1,0 +1,314 @@
+//! The levels of a partition's index: memtables, runs, and what is merged.
+//!
+//! ```text
+//! memtables   newest first; the first takes writes, the others wait for their run
+//! runs        newest first; one a sealed segment that is not merged yet
+//! merged      one redb file over all older segments
+//! ```
+//!
+//! A key's newest version is in the first level that has the key. A `Levels` never changes, but
+//! for what is entered into its first memtable: whoever holds one finds in it every version that
+//! was there, whatever is merged meanwhile. That, and a watermark read while it was the current
+//! one, is what a scan, a view or a digest holds on to.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use cairn_log::{Offset, Partition};
+
+use super::members::Counts;
+use super::memtable::{Memtable, Node};
+use super::merged::{Entry, EntryKind, Fault, View};
+use super::run::{Place, Run, RunFault};
+use super::versions::{Kind, Location};
+use crate::record::{Body, BucketId, Record};
+
+/// One state of a partition's index. See the module.
+pub(crate) struct Levels {
+    /// Newest first, never empty.
+    pub(crate) memtables: Vec<Arc<Memtable>>,
+    /// Newest first.
+    pub(crate) runs: Vec<Arc<Run>>,
+    pub(crate) merged: Option<Arc<View>>,
+}
+
+/// A version of a key, and whether nothing newer of that key was sequenced when it was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) location: Location,
+    pub(crate) is_newest: bool,
+}
+
+/// How well older levels are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Estimate {
+    Quick,
+    Close,
+}
+
+/// Why a level could not answer.
+pub(crate) enum LevelError {
+    /// The run of the segment that begins at `base` is of no use: it is to be written again.
+    Run { base: u64, fault: RunFault },
+    /// The merged index is of no use: it is to be made again from the runs.
+    Merged(Fault),
+    /// The log below.
+    Log(cairn_log::Error),
+}
+
+impl From<cairn_log::Error> for LevelError {
+    fn from(error: cairn_log::Error) -> LevelError {
+        LevelError::Log(error)
+    }
+}
+
+impl From<Fault> for LevelError {
+    fn from(fault: Fault) -> LevelError {
+        LevelError::Merged(fault)
+    }
+}
+
+impl Levels {
+    /// The memtable that takes writes.
+    pub(crate) fn active(&self) -> &Arc<Memtable> {
+        &self.memtables[0]
+    }
+
+    /// The newest version of `key` below `watermark`; [`Location::NONE`] if there is none.
+    pub(crate) fn locate(
+        &self,
+        log: &Partition,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Result<Found, LevelError> {
+        let found = self.locate_in_memory(hash, bucket, key, watermark);
+        if found.location.version != 0 {
+            return Ok(found);
+        }
+        let location = self.locate_on_disk(log, hash, bucket, key, watermark)?;
+        Ok(Found { location, ..found })
+    }
+
+    /// [`Levels::locate`] in the memtables alone.
+    pub(crate) fn locate_in_memory(
+        &self,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Found {
+        let mut found = Found {
+            location: Location::NONE,
+            is_newest: true,
+        };
+        for memtable in &self.memtables {
+            let (location, is_newest) = memtable.locate(hash, bucket, key, watermark);
+            found.location = location;
+            found.is_newest &= is_newest;
+            if location.version != 0 {
+                break;
+            }
+        }
+        found
+    }
+
+    /// [`Levels::locate`] in the runs and what is merged.
+    pub(crate) fn locate_on_disk(
+        &self,
+        log: &Partition,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Result<Location, LevelError> {
+        for run in &self.runs {
+            let location = find_in_run(run, log, hash, bucket, key, watermark)?;
+            if location.version != 0 {
+                return Ok(location);
+            }
+        }
+        let Some(merged) = &self.merged else {
+            return Ok(Location::NONE);
+        };
+        if !merged.may_hold(hash) {
+            return Ok(Location::NONE);
+        }
+        match merged.get(bucket, key)? {
+            Some(entry) if entry.version < watermark => complete(log, entry),
+            _ => Ok(Location::NONE),
+        }
+    }
+
+    /// What a key of a memtable counts for in the levels below it, told without reading a record
+    /// of the log. Of a key in a run the bytes are the average. `Estimate::Quick` does not look
+    /// into the merged index either and takes its filter's word: keys that it has forgotten count
+    /// as there, and so does one in a hundred that it never had.
+    pub(crate) fn counted_below(
+        &self,
+        memtable: &Memtable,
+        bucket: BucketId,
+        node: &Node,
+        average_bytes: i64,
+        estimate: Estimate,
+    ) -> Counts {
+        let older = self
+            .memtables
+            .iter()
+            .filter(|older| older.base() < memtable.base());
+        for older in older {
+            let (location, _) = older.locate(node.hash(), bucket, node.key(), u64::MAX);
+            if location.version != 0 {
+                return Counts::of(node.key().len(), &location);
+            }
+        }
+        let one_key = Counts {
+            keys: 1,
+            bytes: average_bytes,
+        };
+        for run in &self.runs {
+            if run.head().identity.base >= memtable.base() || !run.may_hold(node.hash()) {
+                continue;
+            }
+            match run.find(node.hash(), ControlFlow::Break) {
+                Ok(ControlFlow::Break(place)) if place.is_tombstone => return Counts::default(),
+                Ok(ControlFlow::Break(_)) => return one_key,
+                // A run that is of no use is found out by the next read.
+                Ok(ControlFlow::Continue(())) | Err(_) => {}
+            }
+        }
+        let Some(merged) = self
+            .merged
+            .as_ref()
+            .filter(|merged| merged.may_hold(node.hash()))
+        else {
+            return Counts::default();
+        };
+        if estimate == Estimate::Quick {
+            return one_key;
+        }
+        match merged.get(bucket, node.key()) {
+            Ok(Some(entry)) => Counts {
+                keys: 1,
+                bytes: Counts::key_bytes(node.key().len()) + i64::from(entry.value_bytes),
+            },
+            Ok(None) => Counts::default(),
+            Err(_) => one_key,
+        }
+    }
+
+    /// Whether there is anything below the memtables.
+    pub(crate) fn has_older(&self) -> bool {
+        !self.runs.is_empty() || self.merged.as_ref().is_some_and(|merged| merged.len() > 0)
+    }
+
+    /// Everything below this offset is in the merged index.
+    pub(crate) fn covered(&self) -> u64 {
+        self.merged.as_ref().map_or(0, |merged| merged.covered())
+    }
+}
+
+/// The newest version of a key below `watermark` in a run.
+fn find_in_run(
+    run: &Run,
+    log: &Partition,
+    hash: u64,
+    bucket: BucketId,
+    key: &[u8],
+    watermark: u64,
+) -> Result<Location, LevelError> {
+    let visit = |place: Place| {
+        if place.version.is_some_and(|version| version >= watermark) {
+            return ControlFlow::Continue(());
+        }
+        match read_place(log, &place, bucket, key) {
+            Ok(Some(location)) if location.version < watermark => ControlFlow::Break(Ok(location)),
+            Ok(_) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Err(error)),
+        }
+    };
+    match run.find(hash, visit) {
+        Ok(ControlFlow::Break(found)) => found.map_err(LevelError::Log),
+        Ok(ControlFlow::Continue(())) => Ok(Location::NONE),
+        Err(fault) => Err(run_error(run, fault)),
+    }
+}
+
+pub(crate) fn run_error(run: &Run, fault: RunFault) -> LevelError {
+    let base = run.head().identity.base;
+    LevelError::Run { base, fault }
+}
+
+/// What stands at a place, if it is of this key.
+fn read_place(
+    log: &Partition,
+    place: &Place,
+    bucket: BucketId,
+    key: &[u8],
+) -> cairn_log::Result<Option<Location>> {
+    log.with_record(Offset::new(place.record), |payload| {
+        let record = Record::decode(payload).ok()?;
+        let (found, location) = key_location(&record, place.record)?;
+        (record.bucket == bucket && found == key).then_some(location)
+    })
+}
+
+/// The key of a record, and its location; `None` if it is no key's.
+pub(crate) fn key_location<'a>(record: &Record<'a>, offset: u64) -> Option<(&'a [u8], Location)> {
+    let location = Location {
+        version: offset.checked_sub(u64::from(record.place))?,
+        record: offset,
+        ..Location::NONE
+    };
+    match record.body {
+        Body::Put(put) => Some((
+            put.key,
+            Location {
+                kind: Kind::Value,
+                expires_ms: put.expires_ms,
+                value_bytes: u32::try_from(put.value.len()).unwrap_or(u32::MAX),
+                ..location
+            },
+        )),
+        Body::Delete { key } => Some((key, location)),
+        Body::BucketCreated { .. } | Body::BucketDropped => None,
+    }
+}
+
+/// The location of a merged entry. Its deadline, if it has one, stands in its record.
+pub(crate) fn complete(log: &Partition, entry: Entry) -> Result<Location, LevelError> {
+    let location = Location {
+        version: entry.version,
+        record: entry.record,
+        expires_ms: 0,
+        value_bytes: entry.value_bytes,
+        kind: Kind::Value,
+    };
+    if entry.kind != EntryKind::Expiring {
+        return Ok(location);
+    }
+    let expires_ms =
+        log.with_record(Offset::new(entry.record), |payload| {
+            match Record::decode(payload).ok()?.body {
+                Body::Put(put) => Some(put.expires_ms),
+                _ => None,
+            }
+        })?;
+    // A record that is not what the index says shows when its value is read.
+    Ok(Location {
+        expires_ms: expires_ms.unwrap_or(0),
+        ..location
+    })
+}
+
+impl fmt::Display for LevelError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LevelError::Run { fault, .. } => write!(formatter, "{fault}"),
+            LevelError::Merged(fault) => write!(formatter, "{fault}"),
+            LevelError::Log(error) => write!(formatter, "{error}"),
+        }
+    }
+}

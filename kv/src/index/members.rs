@@ -1,0 +1,258 @@
+//! The keys of one bucket in one memtable: in the order they came, in byte order once a scan asks
+//! for it, and counted.
+//!
+//! Writers only note which nodes came; the first scan afterwards sorts what was noted into the
+//! ordered set. Measured with a million 24-byte keys (see DESIGN.md), putting a new key into an
+//! ordered structure costs a writer over a microsecond of cache misses, more than all the rest of
+//! a put; sorting many at once costs a quarter of that, and bulk loads that nobody scans pay it
+//! when their run is written, in the background.
+//!
+//! A scan needs no key that came after it began, so it settles what was noted once, at its start,
+//! and writers never wait for it.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering as Memory};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::memtable::Node;
+use super::versions::{Kind, Location};
+
+/// The keys of one bucket. See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    came: Mutex<Came>,
+    sorted: RwLock<BTreeSet<ByKey>>,
+    keys: AtomicI64,
+    bytes: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct Came {
+    /// All nodes, in the order they came.
+    nodes: Vec<Arc<Node>>,
+    /// How many of them are sorted.
+    settled: usize,
+    /// How many of them have been looked up in older levels, and what was found there.
+    compared: usize,
+    older: Counts,
+}
+
+/// Keys that exist, and bytes of them and their values; also as differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) keys: i64,
+    pub(crate) bytes: i64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.keys += other.keys;
+        self.bytes += other.bytes;
+    }
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Counts;
+
+    fn sub(self, other: Counts) -> Counts {
+        Counts {
+            keys: self.keys - other.keys,
+            bytes: self.bytes - other.bytes,
+        }
+    }
+}
+
+impl Counts {
+    /// Bytes of a key and its value, on average.
+    pub(crate) fn average_bytes(&self) -> i64 {
+        self.bytes / self.keys.max(1)
+    }
+
+    pub(crate) fn key_bytes(key_bytes: usize) -> i64 {
+        i64::try_from(key_bytes).unwrap_or(i64::MAX)
+    }
+
+    /// What a key counts for if this is its version.
+    pub(crate) fn of(key_bytes: usize, location: &Location) -> Counts {
+        match location.kind {
+            Kind::Value => Counts {
+                keys: 1,
+                bytes: Counts::key_bytes(key_bytes) + i64::from(location.value_bytes),
+            },
+            Kind::Tombstone => Counts::default(),
+        }
+    }
+}
+
+impl Members {
+    /// Notes a node that is new.
+    pub(crate) fn note(&self, node: Arc<Node>) {
+        self.came.lock().nodes.push(node);
+    }
+
+    /// Counts that a key went from one version to the next. The caller holds the sequencer's
+    /// lock, so plain loads and stores lose nothing.
+    pub(crate) fn count(&self, key_bytes: usize, before: &Location, after: &Location) {
+        let change = Counts::of(key_bytes, after) - Counts::of(key_bytes, before);
+        for (number, change) in [(&self.keys, change.keys), (&self.bytes, change.bytes)] {
+            number.store(number.load(Memory::Relaxed) + change, Memory::Relaxed);
+        }
+    }
+
+    /// What the bucket holds more than the levels below do. `older` tells what a key counts for
+    /// there; it is asked once a key.
+    pub(crate) fn counts(&self, older: impl Fn(&Node) -> Counts) -> Counts {
+        let mut came = self.came.lock();
+        let came = &mut *came;
+        for node in &came.nodes[came.compared..] {
+            came.older += older(node);
+        }
+        came.compared = came.nodes.len();
+        let here = Counts {
+            keys: self.keys.load(Memory::Relaxed),
+            bytes: self.bytes.load(Memory::Relaxed),
+        };
+        here - came.older
+    }
+
+    /// The number of keys, deleted ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.came.lock().nodes.len()
+    }
+
+    /// Sorts the nodes that came so far into the set.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "nodes compare by their keys, which never change"
+    )]
+    pub(crate) fn settle(&self) {
+        {
+            let came = self.came.lock();
+            if came.settled == came.nodes.len() {
+                return;
+            }
+        }
+        let mut sorted = self.sorted.write();
+        let new = {
+            let mut came = self.came.lock();
+            let new = came.nodes[came.settled..].to_vec();
+            came.settled = came.nodes.len();
+            new
+        };
+        let new = in_key_order(new);
+        if sorted.len() <= 2 * new.len() {
+            let mut new: BTreeSet<ByKey> = new.into_iter().map(ByKey).collect();
+            sorted.append(&mut new);
+        } else {
+            sorted.extend(new.into_iter().map(ByKey));
+        }
+    }
+
+    /// Appends to `into` at most `limit` nodes of the settled keys within the bounds, from the
+    /// low end or, if `reverse`, from the high one.
+    pub(crate) fn nodes(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        limit: usize,
+        into: &mut Vec<Arc<Node>>,
+    ) {
+        if is_empty(bounds) {
+            return;
+        }
+        let sorted = self.sorted.read();
+        let range = sorted.range::<[u8], _>(bounds).map(|by_key| &by_key.0);
+        if reverse {
+            into.extend(range.rev().take(limit).cloned());
+        } else {
+            into.extend(range.take(limit).cloned());
+        }
+    }
+
+    /// All nodes in key order, those included that are not settled.
+    pub(crate) fn all_in_key_order(&self) -> Vec<Arc<Node>> {
+        in_key_order(self.came.lock().nodes.clone())
+    }
+}
+
+/// Sorts nodes by key.
+///
+/// Most comparisons look at the eight bytes behind what all keys have in common, which stand
+/// beside the node, and touch none.
+fn in_key_order(nodes: Vec<Arc<Node>>) -> Vec<Arc<Node>> {
+    let Some(first) = nodes.first().map(|node| node.key()) else {
+        return nodes;
+    };
+    let common = nodes.iter().fold(first.len(), |common, node| {
+        first[..common]
+            .iter()
+            .zip(node.key())
+            .take_while(|(one, other)| one == other)
+            .count()
+    });
+    let head = |key: &[u8]| {
+        let mut head = [0; 8];
+        head.iter_mut()
+            .zip(&key[common..])
+            .for_each(|(place, byte)| *place = *byte);
+        u64::from_be_bytes(head)
+    };
+    let mut headed: Vec<_> = nodes
+        .into_iter()
+        .map(|node| (head(node.key()), node))
+        .collect();
+    headed.sort_unstable_by(|(one, first), (other, second)| {
+        one.cmp(other).then_with(|| first.key().cmp(second.key()))
+    });
+    headed.into_iter().map(|(_, node)| node).collect()
+}
+
+/// A node that compares as its key.
+#[derive(Clone, Debug)]
+struct ByKey(Arc<Node>);
+
+impl Borrow<[u8]> for ByKey {
+    fn borrow(&self) -> &[u8] {
+        self.0.key()
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &ByKey) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for ByKey {}
+
+impl PartialOrd for ByKey {
+    fn partial_cmp(&self, other: &ByKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByKey {
+    fn cmp(&self, other: &ByKey) -> Ordering {
+        self.0.key().cmp(other.0.key())
+    }
+}
+
+/// Whether no key can lie within the bounds: such a range makes a `BTreeSet` panic.
+pub(crate) fn is_empty(bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    match bounds {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (
+            Bound::Included(start) | Bound::Excluded(start),
+            Bound::Included(end) | Bound::Excluded(end),
+        ) => start >= end,
+    }
+}
+
+#[cfg(test)]
+mod tests;

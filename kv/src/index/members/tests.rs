@@ -1,0 +1,132 @@
+use super::*;
+use crate::testing::Random;
+
+fn node(key: &[u8]) -> Arc<Node> {
+    Node::of(key)
+}
+
+fn keys(members: &Members, bounds: (Bound<&[u8]>, Bound<&[u8]>), reverse: bool) -> Vec<Vec<u8>> {
+    let mut nodes = vec![];
+    members.nodes(bounds, reverse, usize::MAX, &mut nodes);
+    nodes.iter().map(|node| node.key().to_vec()).collect()
+}
+
+const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
+
+#[test]
+fn keys_come_in_byte_order_within_their_bounds_from_either_end() {
+    let members = Members::default();
+    for key in ["b", "a", "c\0", "c", "\u{ff}", "bb"] {
+        members.note(node(key.as_bytes()));
+    }
+    assert!(
+        keys(&members, ALL, false).is_empty(),
+        "nothing is settled yet"
+    );
+    members.settle();
+    let bytes = |keys: &[&str]| {
+        keys.iter()
+            .map(|key| key.as_bytes().to_vec())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        keys(&members, ALL, false),
+        bytes(&["a", "b", "bb", "c", "c\0", "\u{ff}"])
+    );
+    let bounds = (Bound::Included(&b"b"[..]), Bound::Excluded(&b"c\0"[..]));
+    assert_eq!(keys(&members, bounds, false), bytes(&["b", "bb", "c"]));
+    assert_eq!(keys(&members, bounds, true), bytes(&["c", "bb", "b"]));
+    let mut first = vec![];
+    members.nodes(ALL, true, 2, &mut first);
+    assert_eq!(first.len(), 2);
+}
+
+#[test]
+fn keys_that_share_a_beginning_or_are_one_anothers_are_sorted_whole() {
+    let mut random = Random(3);
+    for common in [0, 1, 8, 30] {
+        let members = Members::default();
+        let mut expected = vec![];
+        for _ in 0..500 {
+            let mut key = vec![b'p'; common];
+            key.extend((0..random.below(12)).map(|_| b"\0a\xff"[random.below(3)]));
+            if !key.is_empty() && !expected.contains(&key) {
+                members.note(node(&key));
+                expected.push(key);
+            }
+        }
+        members.settle();
+        expected.sort();
+        assert_eq!(keys(&members, ALL, false), expected);
+    }
+}
+
+#[test]
+fn bounds_that_hold_nothing_give_nothing() {
+    let members = Members::default();
+    members.note(node(b"b"));
+    members.settle();
+    let (b, c) = (&b"b"[..], &b"c"[..]);
+    for bounds in [
+        (Bound::Included(c), Bound::Included(b)),
+        (Bound::Excluded(b), Bound::Excluded(b)),
+        (Bound::Included(b), Bound::Excluded(b)),
+        (Bound::Excluded(b), Bound::Included(b)),
+    ] {
+        assert!(keys(&members, bounds, false).is_empty(), "{bounds:?}");
+    }
+    assert_eq!(
+        keys(&members, (Bound::Included(b), Bound::Included(b)), false).len(),
+        1
+    );
+}
+
+#[test]
+fn keys_that_come_in_any_number_of_portions_settle_to_what_a_set_holds() {
+    let mut random = Random(5);
+    for round in 0..200 {
+        let members = Members::default();
+        let mut expected = BTreeSet::new();
+        for _ in 0..random.below(20) {
+            for _ in 0..random.below(if round % 2 == 0 { 60 } else { 3 }) {
+                let key = random.next().to_be_bytes()[..3].to_vec();
+                if expected.insert(key.clone()) {
+                    members.note(node(&key));
+                }
+            }
+            members.settle();
+            assert!(keys(&members, ALL, false).iter().eq(&expected));
+        }
+        let all = members.all_in_key_order();
+        assert!(all.iter().map(|node| node.key()).eq(expected.iter()));
+    }
+}
+
+#[test]
+fn what_older_levels_hold_is_subtracted_once_a_key() {
+    let members = Members::default();
+    let value = |version| Location {
+        version,
+        kind: Kind::Value,
+        value_bytes: 10,
+        ..Location::NONE
+    };
+    for (key, version) in [(b"old", 1), (b"new", 2)] {
+        members.note(node(key));
+        members.count(3, &Location::NONE, &value(version));
+    }
+    let asked = std::cell::Cell::new(0);
+    let older = |node: &Node| {
+        asked.set(asked.get() + 1);
+        match node.key() {
+            b"old" => Counts { keys: 1, bytes: 5 },
+            _ => Counts::default(),
+        }
+    };
+    for _ in 0..2 {
+        assert_eq!(members.counts(older), Counts { keys: 1, bytes: 21 });
+    }
+    assert_eq!(asked.get(), 2);
+    members.count(3, &value(1), &Location::NONE);
+    assert_eq!(members.counts(older), Counts { keys: 0, bytes: 8 });
+}

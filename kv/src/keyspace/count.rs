@@ -1,0 +1,61 @@
+//! How many keys a bucket holds.
+//!
+//! Writers look nothing up to put a key, so nobody knows at once whether it was there before. What
+//! is merged is counted exactly by the merge; a run's part was estimated when it was written; keys
+//! of the memtables are compared with the levels below when somebody asks, each key once. So the
+//! number of keys is exact while there are no runs, and drifts with what is in them: by keys that
+//! were deleted from the merged index and are back, and by a hundredth of those that are new to it.
+//! Bytes are exact while all is in memtables, and as far as all is merged; in between they are off
+//! by as much as replaced values differ from the average.
+
+use std::sync::Arc;
+
+use super::Keyspace;
+use crate::bucket::state::BucketState;
+use crate::index::levels::{Estimate, Levels};
+use crate::index::members::Counts;
+use crate::record::BucketId;
+
+impl Keyspace {
+    /// What the bucket holds, counting what is sequenced.
+    pub(crate) fn counts(&self, bucket: &BucketState) -> Counts {
+        let levels = Arc::clone(&self.levels.read());
+        let counts = self.counts_below(&levels, bucket.id, u64::MAX);
+        Counts {
+            keys: counts.keys.max(0),
+            bytes: counts.bytes.max(0),
+        }
+    }
+
+    /// What the levels of segments that begin below `base` hold of a bucket.
+    pub(super) fn counts_below(&self, levels: &Levels, bucket: BucketId, base: u64) -> Counts {
+        let mut counts = self.merged_counts(levels, bucket);
+        for run in levels.runs.iter().rev() {
+            let head = run.head();
+            if head.identity.base >= base {
+                break;
+            }
+            let at = head
+                .buckets
+                .binary_search_by_key(&bucket.0, |one| one.bucket);
+            if let Ok(at) = at {
+                counts += Counts {
+                    keys: head.buckets[at].keys_delta,
+                    bytes: head.buckets[at].bytes_delta,
+                };
+            }
+        }
+        for memtable in levels.memtables.iter().rev() {
+            if memtable.base() >= base {
+                break;
+            }
+            if let Some(members) = memtable.members_of(bucket) {
+                let average = counts.average_bytes();
+                counts += members.counts(|node| {
+                    levels.counted_below(memtable, bucket, node, average, Estimate::Close)
+                });
+            }
+        }
+        counts
+    }
+}
