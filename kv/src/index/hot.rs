@@ -48,7 +48,6 @@ pub(crate) struct Stamp {
 }
 
 struct Table {
-    /// A power of two.
     sets: usize,
     memory: OnceLock<Box<[Set]>>,
     used: AtomicUsize,
@@ -153,8 +152,6 @@ impl HotIndex {
 
 impl Table {
     fn new(sets: usize) -> Table {
-        // The greatest power of two that fits.
-        let sets = (sets + 1).next_power_of_two() / 2;
         Table {
             sets,
             memory: OnceLock::new(),
@@ -165,7 +162,9 @@ impl Table {
     /// The set of a hash, if the table is in use.
     fn set(&self, hash: u64) -> Option<&Set> {
         let memory = self.memory.get()?;
-        memory.get(hash as usize & (self.sets - 1))
+        // By the low half of the hash, the high bits of which are the tag (Lemire 2018).
+        let low = hash & u64::from(u32::MAX);
+        memory.get((low * self.sets as u64 >> 32) as usize)
     }
 
     fn set_or_new(&self, hash: u64) -> Option<&Set> {
