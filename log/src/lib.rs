@@ -19,6 +19,7 @@ mod identity;
 mod log;
 mod partition;
 mod recovery;
+mod retired;
 mod segment;
 mod slots;
 mod superblock;
@@ -33,8 +34,8 @@ pub use frame::{BATCH_BYTES_MAX, BatchBuffer};
 pub use identity::{LogId, Offset, PartitionId};
 pub use log::{Log, Options, PARTITIONS_MAX};
 pub use partition::{
-    Appended, BUFFERED_BYTES_MAX, Durability, Partition, PartitionStatus, RecordBytes,
-    ReplayedBatch, SegmentSpan,
+    Appended, BUFFERED_BYTES_MAX, Dropped, Durability, Partition, PartitionStatus, RecordBytes,
+    ReplayedBatch, SegmentPin, SegmentSpan,
 };
 pub use recovery::RecoveryReport;
 pub use segment::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};

@@ -30,6 +30,7 @@
 mod lead;
 mod mark;
 mod replay;
+mod retention;
 mod roll;
 
 use std::borrow::Cow;
@@ -46,14 +47,17 @@ use crate::frame::{BatchBuffer, RECORD_HEADER_BYTES, decode_record, record_lengt
 use crate::identity::{LogId, Offset, PartitionId};
 use crate::log::Options;
 use crate::recovery::{Recovered, RecoveryReport};
+use crate::retired::Retired;
 use crate::segment::Segment;
 use crate::segment::prepare::Spare;
 use crate::slots::Slots;
 use crate::superblock::Superblock;
 use crate::vfs::{File, Vfs};
+use retention::Pins;
 
 pub use lead::BUFFERED_BYTES_MAX;
 pub use replay::ReplayedBatch;
+pub use retention::{Dropped, SegmentPin};
 
 /// The most bytes that wait in one group; past it, appends wait for the group to be written.
 const GROUP_BYTES_MAX: usize = 16 << 20;
@@ -100,6 +104,10 @@ pub struct Partition {
     visible: AtomicU64,
     poison: OnceLock<Arc<str>>,
     superblock: Mutex<(Slots, Superblock)>,
+    /// Locked for the whole of a drop.
+    retired: Mutex<Retired>,
+    dropped_end: AtomicU64,
+    pins: Arc<Pins>,
     spare: Mutex<Option<Spare>>,
     spare_serial: AtomicU64,
     newest_time_ms: AtomicU64,
@@ -172,8 +180,11 @@ pub struct SegmentSpan {
 /// What a partition holds and has done since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionStatus {
-    /// Where the retained log begins.
+    /// Where the first retained segment begins.
     pub start: Offset,
+    /// Where the highest dropped segment ended, 0 if none ever was: at or above it nothing was
+    /// dropped, below it there may be holes.
+    pub dropped_end: Offset,
     /// Everything below has its place.
     pub end: Offset,
     /// Everything below survives a power loss.
@@ -232,6 +243,9 @@ impl Partition {
             visible: AtomicU64::new(end.get()),
             poison: OnceLock::new(),
             superblock: Mutex::new(recovered.superblock),
+            dropped_end: AtomicU64::new(recovered.retired.end().get()),
+            retired: Mutex::new(recovered.retired),
+            pins: Arc::default(),
             spare: Mutex::new(None),
             spare_serial: AtomicU64::new(1),
             newest_time_ms: AtomicU64::new(time_ms),
@@ -346,6 +360,12 @@ impl Partition {
         Offset::new(self.durable.load(Ordering::Acquire))
     }
 
+    /// Where the highest dropped segment ended, 0 if none ever was. Whoever has read to here or
+    /// further has missed nothing.
+    pub fn dropped_end(&self) -> Offset {
+        Offset::new(self.dropped_end.load(Ordering::Acquire))
+    }
+
     /// Everything below this offset has its place.
     pub fn end(&self) -> Offset {
         Offset::new(self.end.load(Ordering::Acquire))
@@ -396,7 +416,10 @@ impl Partition {
         }))
     }
 
-    /// The retained segments, in log order. Cost: one short lock, and a copy of 32 bytes each.
+    /// The retained segments, in log order, each with a base of its own: a file in which no batch
+    /// is kept is not told apart from the next one if that begins at the same offset.
+    ///
+    /// Cost: one short lock, and a copy of 32 bytes each.
     pub fn segments(&self) -> Vec<SegmentSpan> {
         let segments = self.segments.read();
         // Under the same lock as the list, so that both say the same.
@@ -408,7 +431,12 @@ impl Partition {
             end: segment.published(),
             sealed: active != Some(segment.number()),
         };
-        segments.iter().map(span).collect()
+        let mut spans: Vec<SegmentSpan> = Vec::with_capacity(segments.len());
+        for segment in segments.iter() {
+            spans.pop_if(|before| before.base == segment.base());
+            spans.push(span(segment));
+        }
+        spans
     }
 
     /// Where the partition stands.
@@ -424,6 +452,7 @@ impl Partition {
             start: segments
                 .first()
                 .map_or(self.durable(), |segment| segment.base()),
+            dropped_end: self.dropped_end(),
             end: self.end(),
             durable: self.durable(),
             segments: segments.len(),
@@ -486,6 +515,14 @@ impl Partition {
         }
     }
 
+    /// Refuses what writes to the directory of a partition that is closed, or is closing.
+    fn check_open(&self) -> Result<()> {
+        if self.tail.lock().stopping {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
     /// Records the failure that ends all writing, and turns it into what waiters are told.
     fn poison_with(&self, error: &Error) -> Error {
         let cause = self.poison.get_or_init(|| error.to_string().into());
@@ -529,18 +566,29 @@ impl Tail {
     }
 }
 
-/// The segment that holds an offset.
-fn find(segments: &[Arc<Segment>], offset: Offset) -> Result<&Arc<Segment>> {
-    let after = segments.partition_point(|segment| segment.base() <= offset);
-    segments[..after].last().ok_or(Error::OutOfRange { offset })
+fn closed() -> Error {
+    Error::Poisoned {
+        cause: "the store is closed".into(),
+    }
 }
 
-/// The segment that begins at `base`. A recovery may have left an empty one before it that begins
-/// there as well.
+/// The segment that holds an offset, as far as it is published. A gap and a dropped segment belong
+/// to nobody, least of all to the segment before them.
+fn find(segments: &[Arc<Segment>], offset: Offset) -> Result<&Arc<Segment>> {
+    let after = segments.partition_point(|segment| segment.base() <= offset);
+    segments[..after]
+        .last()
+        .filter(|segment| offset < segment.published())
+        .ok_or(Error::OutOfRange { offset })
+}
+
+/// The segment that begins at `base`; behind it in the list stands none that does. An empty one
+/// (a file of which recovery kept nothing) has the base of the next, and counts as part of it.
 fn starting_at(segments: &[Arc<Segment>], base: Offset) -> Result<&Arc<Segment>> {
-    segments
-        .iter()
-        .rfind(|segment| segment.base() == base)
+    let after = segments.partition_point(|segment| segment.base() <= base);
+    segments[..after]
+        .last()
+        .filter(|segment| segment.base() == base)
         .ok_or(Error::OutOfRange { offset: base })
 }
 

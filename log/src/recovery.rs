@@ -36,10 +36,19 @@
 //!
 //! # What is unlinked
 //!
-//! `.spare` files; copies that no slot names; and, after the slots are published, a newest segment
-//! in which no frame ever stood. Nothing else ever is. The last of these also keeps a crash loop
-//! from filling the disk, and a name whose directory sync failed from being trusted: no frame is
-//! written before that sync, so such a file is always an empty one.
+//! `.spare` files and an unfinished `retired.new`; copies that no slot names; segments that the
+//! `retired` file lists; and, after the slots are published, a newest segment in which no frame
+//! ever stood. Nothing else ever is. The last of these also keeps a crash loop from filling the
+//! disk, and a name whose directory sync failed from being trusted: no frame is written before
+//! that sync, so such a file is always an empty one.
+//!
+//! # Dropped segments
+//!
+//! The files chain across the holes that [`crate::retired`] lists, which says where the log stood
+//! on both sides of each. The newest file is never dropped, so the search for D and X is as before.
+//! A cut file may be dropped, and so may its copy: the slots go on naming them, but a cut counts
+//! only while its file is the newest, and where a cut file ends is told by what follows it, the
+//! copy, a later segment, or the hole.
 
 mod copy;
 mod found;
@@ -49,14 +58,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::identity::{Incarnation, LogId, Offset, PartitionId};
-use crate::segment::Segment;
+use crate::identity::{Incarnation, LogId, Offset, PartitionId, SegmentNumber};
+use crate::retired::{self, Owner, Retired};
+use crate::segment::{Segment, file_name};
 use crate::slots::Slots;
 use crate::superblock::{self, Cut, Superblock};
 use crate::vfs::{File, SyncSite, Vfs};
 
 use copy::{adopt, copy_tail, tidy};
-use found::{FoundFile, Tail, chain, read_files};
+use found::{Files, FoundFile, Tail, chain};
 
 /// The first batch of a partition stands here: above 0, so that 0 can mean "no version", and
 /// where it also stands in the first segment file.
@@ -84,6 +94,7 @@ pub struct RecoveryReport {
 /// A partition's files, opened and decided upon.
 pub(crate) struct Recovered {
     pub(crate) superblock: (Slots, Superblock),
+    pub(crate) retired: Retired,
     pub(crate) segments: Vec<Arc<Segment>>,
     /// The segment to append to, after a clean close.
     pub(crate) active: Option<(Arc<Segment>, Arc<dyn File>)>,
@@ -100,16 +111,41 @@ pub(crate) struct Place<'a> {
     pub(crate) partition: PartitionId,
 }
 
+impl Place<'_> {
+    fn owner(&self) -> Owner<'_> {
+        Owner {
+            vfs: self.vfs,
+            directory: self.directory,
+            log: self.log,
+            partition: self.partition,
+        }
+    }
+}
+
 /// Opens a partition's files and decides where its log ends.
 pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
     let (slots, block, older) = read_superblock(place)?;
+    let (retired, damage) = match Retired::read(&place.owner())? {
+        retired::Found::Whole(retired) => (retired, None),
+        retired::Found::Damaged(error) => (Retired::default(), Some(error)),
+    };
     tidy(place, &block)?;
-    let files = read_files(place, &block)?;
-    let ends = chain(place, &files, &block)?;
-    let Some((newest, sealed)) = files.split_last() else {
+    let files = Files::read(place, &block, &retired)?;
+    let retirement = Retirement {
+        leftovers: &files.leftovers,
+        is_damaged: damage.is_some(),
+    };
+    if let Some(error) = damage
+        && !files.are_without_holes()
+    {
+        return Err(error);
+    }
+    let ends = chain(place, &files.retained, &block, &retired)?;
+    let Some((newest, sealed)) = files.retained.split_last() else {
+        retirement.complete(place, &retired)?;
         return without_segments(place, slots, block, older.is_some());
     };
-    let mut segments = Vec::with_capacity(files.len() + 1);
+    let mut segments = Vec::with_capacity(files.retained.len() + 1);
     for (file, &end) in sealed.iter().zip(&ends) {
         segments.push(Arc::new(file.segment(end)?));
     }
@@ -129,6 +165,7 @@ pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
         );
         return Err(Error::corrupt(&newest.path, position, what));
     }
+    retirement.complete(place, &retired)?;
     if closed {
         let segment = Arc::new(newest.segment(tail.end)?);
         segments.push(Arc::clone(&segment));
@@ -147,16 +184,47 @@ pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
         };
         return Ok(Recovered {
             superblock: (slots, block),
+            retired,
             segments,
             active,
             end: tail.end,
             report,
         });
     }
-    if newest.is_unused(&tail, &block) {
-        return drop_unused(place, slots, block, newest, segments);
+    let recovered = if newest.is_unused(&tail, &block, &retired) {
+        drop_unused(place, slots, block, newest, segments)
+    } else {
+        cut(place, slots, block, newest, &tail, segments)
+    };
+    recovered.map(|recovered| Recovered {
+        retired,
+        ..recovered
+    })
+}
+
+/// What is left to do for segments that were dropped before.
+struct Retirement<'a> {
+    leftovers: &'a [SegmentNumber],
+    is_damaged: bool,
+}
+
+impl Retirement<'_> {
+    /// Unlinks what is left of dropped segments.
+    fn complete(&self, place: &Place<'_>, retired: &Retired) -> Result<()> {
+        if self.is_damaged || !self.leftovers.is_empty() {
+            // The name that was found may not be durable, and one whose directory sync failed
+            // never will be. It must be before anything is unlinked on its word.
+            retired.prepare(&place.owner())?;
+            retired.publish(&place.owner())?;
+        }
+        self.leftovers.iter().try_for_each(|&number| {
+            let path = place.directory.join(file_name(number));
+            place
+                .vfs
+                .remove(&path)
+                .map_err(|error| Error::io("remove", &path, error))
+        })
     }
-    cut(place, slots, block, newest, &tail, segments)
 }
 
 /// Goes on without a newest segment that no frame was ever written to.
@@ -191,6 +259,7 @@ fn drop_unused(
     let superblock = (slots, published);
     Ok(Recovered {
         superblock,
+        retired: Retired::default(),
         segments,
         active: None,
         end,
@@ -244,6 +313,7 @@ fn cut(
     let superblock = (slots, published);
     Ok(Recovered {
         superblock,
+        retired: Retired::default(),
         segments,
         active: None,
         end: tail.end,
@@ -274,6 +344,7 @@ fn without_segments(
     let superblock = (slots, block);
     Ok(Recovered {
         superblock,
+        retired: Retired::default(),
         segments: Vec::new(),
         active: None,
         end,

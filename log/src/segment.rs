@@ -36,6 +36,7 @@ use crate::checksum::Seed;
 use crate::error::{Error, Result};
 use crate::frame::{RECORD_HEADER_BYTES, decode_record, record_length};
 use crate::identity::{Offset, SegmentNumber};
+use crate::retired;
 use crate::vfs::{File, Map, Vfs};
 use sectors::Header;
 
@@ -196,7 +197,8 @@ const SPARE_SUFFIX: &str = "spare";
 pub(crate) struct Listing {
     pub(crate) segments: Vec<SegmentNumber>,
     pub(crate) copies: Vec<SegmentNumber>,
-    pub(crate) spares: Vec<String>,
+    /// Files that never became part of the log.
+    pub(crate) temporary: Vec<String>,
 }
 
 impl Listing {
@@ -216,7 +218,8 @@ impl Listing {
             match (number, suffix) {
                 (Some(number), SUFFIX) => listing.segments.push(number),
                 (Some(number), COPY_SUFFIX) => listing.copies.push(number),
-                (Some(_), SPARE_SUFFIX) => listing.spares.push(name),
+                (Some(_), SPARE_SUFFIX) => listing.temporary.push(name),
+                _ if name == retired::TEMPORARY_NAME => listing.temporary.push(name),
                 _ => {}
             }
         }

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_log::vfs::simulated::SimulatedDisk;
-use cairn_log::{BatchBuffer, Clock, Commit, Durability, Error, Log, LogId, Offset, Options};
+use cairn_log::{
+    BatchBuffer, Clock, Commit, Dropped, Durability, Error, Log, LogId, Offset, Options,
+};
 
 /// The directory of the log on the simulated disk.
 pub const DIRECTORY: &str = "/log";
@@ -51,6 +53,10 @@ pub enum Step {
     Prepare,
     /// Goes on to a new segment.
     Seal,
+    /// Drops one of the segments that may be dropped, counted from the oldest (and round again).
+    Drop(usize),
+    /// Drops the newest of them: after a recovery, the segment that was cut, or its copy.
+    DropLast,
     /// Closes cleanly and opens again.
     Reopen,
 }
@@ -97,6 +103,14 @@ pub struct Events {
     pub several_segments: u64,
     /// Segments that were sealed on request.
     pub seals: u64,
+    /// Segments that were dropped.
+    pub drops: u64,
+    /// Of them, those that left older ones standing.
+    pub holes: u64,
+    /// Drops cut short after which the segment was still there.
+    pub undone_drops: u64,
+    /// Drops cut short after which the segment was gone.
+    pub completed_drops: u64,
 }
 
 /// Every promise a log has made on a simulated disk.
@@ -107,6 +121,10 @@ pub struct History {
     handed_out: BTreeSet<Offset>,
     serial: u64,
     opening: u64,
+    /// The batches of a segment whose drop was cut short: all of them are there, or none.
+    dropping: BTreeSet<Offset>,
+    /// Where the highest segment that was surely dropped ended.
+    dropped_end: Offset,
     /// What happened.
     pub events: Events,
 }
@@ -165,6 +183,10 @@ impl History {
                     self.note_durable(partition.durable());
                     self.events.seals += u64::from(partition.status().segments > before);
                 }
+                Step::Drop(nth) => {
+                    self.drop_segment(&open_log.log, |of| nth.checked_rem(of))?;
+                }
+                Step::DropLast => self.drop_segment(&open_log.log, |of| of.checked_sub(1))?,
                 Step::Reopen => {
                     open_log.log.close()?;
                     self.note_durable(open_log.log.partitions()[0].durable());
@@ -216,6 +238,10 @@ impl History {
             found.push((batch.offset, records));
             ControlFlow::Continue(())
         })?;
+        self.settle_drop(&found);
+        let floor = partition.dropped_end();
+        assert!(floor >= self.dropped_end, "the floor fell to {floor}");
+        self.dropped_end = floor;
         let mut last_serial = 0;
         let mut present = BTreeMap::new();
         for (offset, records) in found {
@@ -266,6 +292,58 @@ impl History {
         self.events.dropped += u64::from(report.dropped_bytes > 0);
         self.events.several_segments += u64::from(partition.status().segments > 1);
         Ok(())
+    }
+
+    /// Drops the segment that `choose` picks among as many as there are to drop.
+    fn drop_segment(
+        &mut self,
+        log: &Log,
+        choose: impl FnOnce(usize) -> Option<usize>,
+    ) -> cairn_log::Result<()> {
+        let partition = &log.partitions()[0];
+        let segments = partition.segments();
+        let Some((_newest, droppable)) = segments.split_last() else {
+            return Ok(());
+        };
+        let chosen = choose(droppable.len());
+        let Some(segment) = chosen.and_then(|chosen| droppable.get(chosen)) else {
+            return Ok(());
+        };
+        let inside = self.batches.range(segment.base..segment.end);
+        self.dropping = inside.map(|(offset, _)| *offset).collect();
+        let dropped = partition.drop_segment(segment.base)?;
+        assert_eq!(dropped, Dropped::Done, "{segment:?} of {segments:?}");
+        for offset in std::mem::take(&mut self.dropping) {
+            self.batches.remove(&offset);
+        }
+        self.dropped_end = self.dropped_end.max(segment.end);
+        assert_eq!(partition.dropped_end(), self.dropped_end);
+        self.events.drops += 1;
+        self.events.holes += u64::from(segment.base > partition.status().start);
+        Ok(())
+    }
+
+    /// Learns from what is found how a drop that was cut short has ended.
+    fn settle_drop(&mut self, found: &[(Offset, Vec<Vec<u8>>)]) {
+        let dropping = std::mem::take(&mut self.dropping);
+        if dropping.is_empty() {
+            return;
+        }
+        let kept = found
+            .iter()
+            .filter(|(offset, _)| dropping.contains(offset))
+            .count();
+        assert!(
+            kept == 0 || kept == dropping.len(),
+            "a segment is dropped in part: {kept} of {dropping:?} are left"
+        );
+        self.events.undone_drops += u64::from(kept > 0);
+        self.events.completed_drops += u64::from(kept == 0);
+        if kept == 0 {
+            dropping.iter().for_each(|offset| {
+                self.batches.remove(offset);
+            });
+        }
     }
 
     /// The power went: what was acknowledged as `Buffered` may be gone.

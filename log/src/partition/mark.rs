@@ -91,6 +91,7 @@ impl Partition {
             tail.stopping = true;
         }
         self.changed.notify_all();
+        self.finish_drops();
         self.drain()?;
         if let Some(spare) = self.spare.lock().take() {
             let _ = self.vfs.remove(&spare.path);
@@ -112,6 +113,7 @@ impl Partition {
     pub(crate) fn stop(&self) {
         self.tail.lock().stopping = true;
         self.changed.notify_all();
+        self.finish_drops();
     }
 
     /// The durable offset; without a segment there is nothing to vouch for, wherever appends will

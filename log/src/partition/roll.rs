@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Active, Partition, Tail};
+use super::{Active, Partition, Tail, closed};
 use crate::error::{Error, Result};
 use crate::frame::BATCH_BYTES_MAX;
 use crate::identity::{Offset, SegmentNumber, Term};
@@ -70,9 +70,7 @@ impl Partition {
                 return Ok(());
             }
             if tail.stopping {
-                return Err(Error::Poisoned {
-                    cause: "the store is closed".into(),
-                });
+                return Err(closed());
             }
             if tail.rolling {
                 self.changed.wait(&mut tail);

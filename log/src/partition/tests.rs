@@ -190,6 +190,7 @@ fn a_sealed_segment_is_read_whatever_is_left_of_its_unused_tail() {
 fn many_threads_seal_while_others_append() {
     let log = open_on(&SimulatedDisk::new(0), true).unwrap();
     let partition = &log.partitions()[0];
+    put(&log, b"first");
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| (0..100).for_each(|_| drop(put(&log, b"some"))));
@@ -198,6 +199,279 @@ fn many_threads_seal_while_others_append() {
         scope.spawn(|| (0..20).for_each(|_| partition.seal().unwrap()));
     });
     let found = batches_of(|visit| partition.replay(Offset::new(0), visit)).unwrap();
-    assert_eq!(found.len(), 300);
-    assert!(partition.segments().len() > 2);
+    assert_eq!(found.len(), 301);
+    assert!(partition.segments().len() >= 2);
+}
+
+const DIRECTORY: &str = "/log/p0000";
+
+/// A log of five segments with one batch each, and the offsets of the batches.
+fn five_segments(disk: &SimulatedDisk) -> (Log, Vec<Appended>) {
+    let log = open_on(disk, false).unwrap();
+    let batches = (0..5)
+        .map(|number| {
+            log.partitions()[0].seal().unwrap();
+            put(&log, &[number; 100])
+        })
+        .collect();
+    assert_eq!(log.partitions()[0].segments().len(), 5);
+    (log, batches)
+}
+
+fn replayed(log: &Log) -> Vec<Offset> {
+    batches_of(|visit| log.partitions()[0].replay(Offset::new(0), visit)).unwrap()
+}
+
+fn drop_all(log: &Log, bases: &[Offset]) {
+    for &base in bases {
+        let dropped = log.partitions()[0].drop_segment(base).unwrap();
+        assert_eq!(dropped, Dropped::Done);
+    }
+}
+
+#[test]
+fn dropped_segments_are_gone_in_whatever_order_and_stay_gone() {
+    for order in [[0, 1, 2], [2, 0, 1], [1, 2, 3], [3, 1, 0], [3, 2, 1]] {
+        let disk = SimulatedDisk::new(0);
+        let (log, batches) = five_segments(&disk);
+        let mut left: Vec<_> = batches.iter().map(|batch| batch.offset).collect();
+        for index in order {
+            let batch = &batches[index];
+            drop_all(&log, &[batch.segment]);
+            left.retain(|offset| *offset != batch.offset);
+            assert_eq!(replayed(&log), left, "{order:?}");
+            let lost = disk.power_loss(crate::vfs::simulated::Survival::Nothing);
+            assert_eq!(replayed(&open_on(&lost, false).unwrap()), left, "{order:?}");
+            let record = batch.offset.plus(24);
+            let partition = &log.partitions()[0];
+            let read = partition.with_record(record, <[u8]>::to_vec);
+            assert!(matches!(read, Err(Error::OutOfRange { .. })));
+            assert!(matches!(
+                partition.record(record),
+                Err(Error::OutOfRange { .. })
+            ));
+            let again = partition.drop_segment(batch.segment);
+            assert!(matches!(again, Err(Error::OutOfRange { .. })));
+        }
+        let status = log.partitions()[0].status();
+        let highest = order.into_iter().max().unwrap();
+        assert_eq!(status.dropped_end, batches[highest].end);
+        assert_eq!(status.start, left[0]);
+        assert_eq!(
+            disk.paths().len(),
+            3 + 1 + 2,
+            "lock, identity, superblock, retired"
+        );
+        log.close().unwrap();
+        drop(log);
+        let log = open_on(&disk, false).unwrap();
+        assert_eq!(replayed(&log), left);
+        assert_eq!(log.partitions()[0].dropped_end(), status.dropped_end);
+        assert_eq!(put(&log, b"goes on").segment, batches[4].segment);
+    }
+}
+
+#[test]
+fn the_newest_segment_is_never_dropped() {
+    let disk = SimulatedDisk::new(0);
+    let (log, batches) = five_segments(&disk);
+    let partition = &log.partitions()[0];
+    let newest = partition.drop_segment(batches[4].segment).unwrap();
+    assert_eq!(newest, Dropped::Newest);
+    partition.seal().unwrap();
+    let bases: Vec<_> = batches.iter().map(|batch| batch.segment).collect();
+    drop_all(&log, &bases);
+    assert_eq!(replayed(&log), []);
+    // The newest holds nothing, but it is all that is left: no number is given twice.
+    let number = partition.segments()[0].number;
+    let end = partition.end();
+    drop(log);
+    for _ in 0..2 {
+        let log = open_on(&disk, false).unwrap();
+        assert_eq!(log.partitions()[0].segments()[0].number, number);
+    }
+    let log = open_on(&disk, false).unwrap();
+    let next = put(&log, b"next");
+    assert!(next.offset > end, "an offset is never given twice");
+    assert_eq!(log.partitions()[0].segments()[1].number, number + 1);
+    drop_all(&log, &[end]);
+    drop(log);
+    assert_eq!(replayed(&open_on(&disk, false).unwrap()), [next.offset]);
+}
+
+#[test]
+fn a_pin_keeps_what_lies_above_it_until_it_is_released() {
+    let (log, batches) = five_segments(&SimulatedDisk::new(0));
+    let partition = &log.partitions()[0];
+    let pin = partition.pin(batches[1].end);
+    let same = partition.pin(pin.from());
+    drop_all(&log, &[batches[1].segment, batches[0].segment]);
+    for holder in [same, pin] {
+        for pinned in [2, 3] {
+            let answer = partition.drop_segment(batches[pinned].segment).unwrap();
+            assert_eq!(answer, Dropped::Pinned);
+        }
+        drop(holder);
+    }
+    let inside = partition.pin(Offset::new(batches[2].end.get() - 1));
+    let answer = partition.drop_segment(batches[2].segment).unwrap();
+    assert_eq!(answer, Dropped::Pinned);
+    drop(inside);
+    drop_all(&log, &[batches[2].segment]);
+}
+
+#[test]
+fn a_pin_holds_every_segment_that_is_listed_after_it() {
+    for _ in 0..20 {
+        let (log, batches) = five_segments(&SimulatedDisk::new(0));
+        let partition = &log.partitions()[0];
+        let (base, end) = (batches[0].segment, batches[0].end);
+        std::thread::scope(|scope| {
+            let dropping = scope.spawn(|| partition.drop_segment(base).unwrap());
+            let pin = partition.pin(Offset::new(0));
+            let is_there = partition.segments()[0].base == base;
+            let dropped = dropping.join().unwrap();
+            assert_eq!(is_there, dropped == Dropped::Pinned);
+            assert_eq!(is_there, partition.dropped_end() < end);
+            drop(pin);
+        });
+    }
+}
+
+#[test]
+fn bytes_that_are_kept_stay_valid_when_their_segment_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let real: Arc<dyn Vfs> = Arc::new(crate::vfs::RealDisk);
+    let simulated: Arc<dyn Vfs> = Arc::new(SimulatedDisk::new(0));
+    for (vfs, path) in [
+        (real, directory.path().join("log")),
+        (simulated, PathBuf::from("/log")),
+    ] {
+        let log = Log::open(vfs, &path, crate::testing::options(false)).unwrap();
+        let partition = &log.partitions()[0];
+        let batch = put(&log, &[7; 10_000]);
+        partition.seal().unwrap();
+        let record = batch.offset.plus(24);
+        let kept = partition.record(record).unwrap();
+        let mut visited = 0;
+        partition
+            .replay(Offset::new(0), |batch| {
+                drop_all(&log, &[batch.offset]);
+                let (_, payload) = batch.records().next().unwrap();
+                assert_eq!(payload, [7; 10_000]);
+                visited += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(visited, 1);
+        put(&log, b"more");
+        assert_eq!(kept.as_ref(), [7; 10_000]);
+        let read = partition.with_record(record, <[u8]>::to_vec);
+        assert!(matches!(read, Err(Error::OutOfRange { .. })));
+    }
+}
+
+#[test]
+fn a_segment_that_is_missing_and_was_not_dropped_is_named() {
+    let disk = SimulatedDisk::new(0);
+    let (log, batches) = five_segments(&disk);
+    drop_all(&log, &[batches[1].segment, batches[2].segment]);
+    log.close().unwrap();
+    drop(log);
+    for number in [1, 4, 5] {
+        let found = disk.fork();
+        let name = format!("{number:016x}.seg");
+        found.erase(format!("{DIRECTORY}/{name}"));
+        match open_on(&found, false).map(drop) {
+            Err(Error::Corrupt { path, .. }) if number < 5 => assert!(path.ends_with(&name)),
+            // The newest is missed by what the superblock vouches for.
+            Err(Error::Corrupt { .. }) => assert_eq!(number, 5),
+            other => panic!("{number}: {other:?}"),
+        }
+    }
+    let found = disk.fork();
+    found.erase(format!("{DIRECTORY}/retired"));
+    match open_on(&found, false).map(drop) {
+        Err(Error::Corrupt { path, .. }) => assert!(path.ends_with("0000000000000002.seg")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_damaged_list_of_dropped_segments_is_an_error_unless_nothing_is_missing() {
+    let disk = SimulatedDisk::new(0);
+    let (log, batches) = five_segments(&disk);
+    let whole = disk.fork();
+    drop_all(&log, &[batches[1].segment]);
+    log.close().unwrap();
+    drop(log);
+    let list = format!("{DIRECTORY}/retired");
+    disk.flip_bit(&list, 50, 0);
+    match open_on(&disk, false).map(drop) {
+        Err(Error::Corrupt { path, .. }) => assert!(path.ends_with("retired"), "{path:?}"),
+        other => panic!("{other:?}"),
+    }
+    whole.write(&list, &disk.read(&list));
+    for _ in 0..2 {
+        let log = open_on(&whole, false).unwrap();
+        assert_eq!(replayed(&log).len(), 5);
+        assert_eq!(log.partitions()[0].dropped_end(), Offset::new(0));
+        drop(log);
+        assert_ne!(whole.read(&list), disk.read(&list), "it was written anew");
+    }
+}
+
+#[test]
+fn a_dropped_segment_whose_file_came_back_is_unlinked_at_open() {
+    let disk = SimulatedDisk::new(0);
+    let (log, batches) = five_segments(&disk);
+    let path = format!("{DIRECTORY}/0000000000000002.seg");
+    let file = disk.read(&path);
+    drop_all(&log, &[batches[1].segment]);
+    drop(log);
+    // Not even looked into.
+    disk.write(&path, &file[..100]);
+    let log = open_on(&disk, false).unwrap();
+    assert_eq!(replayed(&log).len(), 4);
+    assert!(
+        !disk
+            .paths()
+            .iter()
+            .any(|found| found.ends_with("0000000000000002.seg"))
+    );
+}
+
+#[test]
+fn a_full_disk_drops_nothing_and_poisons_nothing() {
+    let disk = SimulatedDisk::new(0);
+    let (log, batches) = five_segments(&disk);
+    let partition = &log.partitions()[0];
+    disk.set_capacity(0);
+    let full = partition.drop_segment(batches[0].segment);
+    assert!(matches!(full, Err(Error::DiskFull { .. })), "{full:?}");
+    assert!(!partition.is_poisoned());
+    assert_eq!(replayed(&log).len(), 5);
+    disk.set_capacity(1 << 30);
+    drop_all(&log, &[batches[0].segment]);
+    assert_eq!(replayed(&log).len(), 4);
+}
+
+#[test]
+fn nothing_is_dropped_once_the_partition_is_closed_or_poisoned() {
+    let disk = SimulatedDisk::new(0);
+    let (log, batches) = five_segments(&disk);
+    let partition = &log.partitions()[0];
+    disk.fail_sync(disk.counts().syncs + 2);
+    let failed = partition.drop_segment(batches[0].segment);
+    assert!(matches!(failed, Err(Error::OutcomeUnknown { .. })));
+    let calls = disk.calls();
+    let refused = partition.drop_segment(batches[1].segment);
+    assert!(matches!(refused, Err(Error::Poisoned { .. })));
+    assert_eq!(replayed(&log).len(), 5, "what may be dropped is still read");
+    assert_eq!(disk.calls(), calls);
+    drop(log);
+    let log = open_on(&disk, false).unwrap();
+    log.close().unwrap();
+    let refused = log.partitions()[0].drop_segment(batches[1].segment);
+    assert!(matches!(refused, Err(Error::Poisoned { .. })));
 }

@@ -79,7 +79,7 @@ pub(super) fn tidy(place: &Place<'_>, block: &Superblock) -> Result<()> {
             .remove(&path)
             .map_err(|error| Error::io("remove", &path, error))
     };
-    listing.spares.iter().try_for_each(|name| remove(name))?;
+    listing.temporary.iter().try_for_each(|name| remove(name))?;
     let published = block.cut.and_then(|cut| cut.copy);
     if !block.closed
         && let Some(number) = published

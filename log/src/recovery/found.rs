@@ -8,6 +8,7 @@ use super::Place;
 use super::scan::scan;
 use crate::error::{Error, Result};
 use crate::identity::{Offset, SegmentNumber};
+use crate::retired::Retired;
 use crate::segment::sectors::{Footer, Header, Sector, SectorFault};
 use crate::segment::{Listing, PAGE_BYTES, Segment, file_name};
 use crate::superblock::Superblock;
@@ -99,8 +100,15 @@ impl FoundFile {
     }
 
     /// Whether no frame was ever written to this file, the newest.
-    pub(super) fn is_unused(&self, tail: &Tail, block: &Superblock) -> bool {
+    ///
+    /// One that follows a dropped segment counts as used: without it the log's end would lie in a
+    /// hole, and its number would be given twice. Its name is durable, or the segment before it
+    /// would not have been dropped.
+    pub(super) fn is_unused(&self, tail: &Tail, block: &Superblock, retired: &Retired) -> bool {
         !tail.ended
+            && retired
+                .last()
+                .is_none_or(|hole| hole.last.next() != self.header.number)
             && tail.end == self.header.base
             && tail.dropped_bytes == 0
             && block
@@ -174,51 +182,88 @@ fn sector_error(path: &Path, position: u64, what: &str, fault: SectorFault) -> E
     }
 }
 
-pub(super) fn read_files(place: &Place<'_>, block: &Superblock) -> Result<Vec<FoundFile>> {
-    Listing::read(place.vfs, place.directory)?
-        .segments
-        .into_iter()
-        .map(|number| FoundFile::open(place, block, number))
-        .collect()
+/// The files that an open found.
+pub(super) struct Files {
+    /// Those of retained segments, by number.
+    pub(super) retained: Vec<FoundFile>,
+    /// Dropped segments whose unlink a crash undid or prevented. They are not looked into.
+    pub(super) leftovers: Vec<SegmentNumber>,
 }
 
-/// Checks that the files follow one another, and returns the end of each but the newest.
+impl Files {
+    pub(super) fn read(place: &Place<'_>, block: &Superblock, retired: &Retired) -> Result<Files> {
+        let listing = Listing::read(place.vfs, place.directory)?;
+        let (leftovers, retained) = listing
+            .segments
+            .into_iter()
+            .partition::<Vec<_>, _>(|&number| retired.contains(number));
+        let retained = retained
+            .into_iter()
+            .map(|number| FoundFile::open(place, block, number))
+            .collect::<Result<_>>()?;
+        Ok(Files {
+            retained,
+            leftovers,
+        })
+    }
+
+    /// Whether no number up to the newest is missing.
+    pub(super) fn are_without_holes(&self) -> bool {
+        let numbers = self.retained.iter().map(|file| file.header.number.0);
+        numbers.eq(1..=self.retained.len() as u64)
+    }
+}
+
+/// Checks that the files follow one another, but for dropped segments, and returns the end of each
+/// but the newest.
 pub(super) fn chain(
     place: &Place<'_>,
     files: &[FoundFile],
     block: &Superblock,
+    retired: &Retired,
 ) -> Result<Vec<Offset>> {
     let missing = |number: SegmentNumber| {
         let path = place.directory.join(file_name(number));
         Error::corrupt(&path, 0, "the segment file is missing")
     };
-    let first = SegmentNumber(1);
-    if let Some(found) = files.first()
-        && found.header.number != first
+    let newest = files.last().map(|file| file.header.number);
+    if let Some(hole) = retired.last()
+        && newest < Some(hole.last)
     {
-        return Err(missing(first));
+        // The newest segment is never dropped.
+        return Err(missing(hole.last.next()));
     }
     if let Some(copy) = block.cut.and_then(|cut| cut.copy)
         && !files.iter().any(|file| file.header.number == copy)
+        && !retired.contains(copy)
     {
         return Err(missing(copy));
     }
-    files
-        .windows(2)
-        .map(|pair| {
-            let [file, next] = pair else {
-                return Err(missing(first));
-            };
-            if next.header.number != file.header.number.next() {
-                return Err(missing(file.header.number.next()));
+    let mut ends = Vec::with_capacity(files.len());
+    let mut before: Option<&FoundFile> = None;
+    for file in files {
+        let expected = before.map_or(SegmentNumber(1), |before| before.header.number.next());
+        let mut end = file.header.previous_end;
+        if file.header.number != expected {
+            let hole = retired.hole_at(expected).ok_or_else(|| missing(expected))?;
+            if hole.last.next() != file.header.number {
+                return Err(missing(hole.last.next()));
             }
-            let end = next.header.previous_end;
-            let sealed = file.footer.is_none_or(|footer| footer.end == end);
-            if !sealed || !(file.header.base..=file.limit()).contains(&end) {
+            if hole.end != end {
+                let what = format!("the segments dropped before it ended at {}", hole.end);
+                return Err(Error::corrupt(&file.path, 0, what));
+            }
+            end = hole.start;
+        }
+        if let Some(before) = before {
+            let sealed = before.footer.is_none_or(|footer| footer.end == end);
+            if !sealed || !(before.header.base..=before.limit()).contains(&end) {
                 let what = format!("the segment before it does not end at {end}");
-                return Err(Error::corrupt(&next.path, 0, what));
+                return Err(Error::corrupt(&file.path, 0, what));
             }
-            Ok(end)
-        })
-        .collect()
+            ends.push(end);
+        }
+        before = Some(file);
+    }
+    Ok(ends)
 }

@@ -9,29 +9,30 @@ use cairn_tests::log_history::{History, Step, open};
 
 type Contents = Vec<(Offset, Vec<Vec<u8>>)>;
 
-/// A cleanly closed log of two sealed segments, a cut one with its copy, one sealed on request, and
-/// an open one.
+/// A cleanly closed log of a sealed segment, a dropped one, a cut one with its copy, one sealed on
+/// request, and an open one.
 fn closed_log() -> SimulatedDisk {
     let big = Step::Append(vec![(Local, 3, 2_000), (Local, 2, 30)]);
     let disk = SimulatedDisk::new(5);
     let mut history = History::default();
-    let steps = [
-        big.clone(),
-        big.clone(),
-        big.clone(),
-        big.clone(),
-        big.clone(),
-    ];
+    let steps = vec![big; 7];
     history.run(&disk, &steps).expect("no fault was set");
     let disk = disk.process_death();
     let tail = Step::Append(vec![(Local, 1, 100), (Buffered, 2, 200)]);
     history
-        .run(&disk, &[tail.clone(), Step::Seal, tail, Step::Reopen])
+        .run(
+            &disk,
+            &[tail.clone(), Step::Seal, tail, Step::Drop(1), Step::Reopen],
+        )
         .expect("it reopens");
     let open_log = history.open_and_check(&disk).expect("it reopens");
     open_log.log.close().expect("it closes");
     let report = open_log.log.partitions()[0].status();
-    assert!(report.segments >= 4, "{report:?}");
+    assert!(
+        report.segments >= 4 && report.dropped_end > report.start,
+        "{report:?}"
+    );
+    assert!(disk.paths().iter().any(|path| path.ends_with("retired")));
     disk
 }
 

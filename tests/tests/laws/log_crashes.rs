@@ -36,6 +36,15 @@ fn small_workloads() -> Vec<Vec<Step>> {
             Step::Reopen,
         ],
         vec![one(Buffered), Step::Seal, one(Local), Step::Seal],
+        vec![
+            one(Local),
+            Step::Seal,
+            one(Local),
+            Step::Seal,
+            Step::Drop(1),
+            one(Buffered),
+            Step::Drop(0),
+        ],
     ]
 }
 
@@ -67,7 +76,8 @@ fn calls_of(steps: &[Step]) -> u64 {
 /// Opens what a crash left, writes on, and opens again: everything promised must be there.
 fn survive(disk: &SimulatedDisk, history: &mut History) {
     let append = Step::Append(vec![(Local, 1, 50), (Buffered, 1, 60)]);
-    let closed_first = [Step::Reopen, append.clone(), Step::Reopen];
+    // The newest of the segments that may be dropped is the one that recovery cut, or its copy.
+    let closed_first = [Step::Reopen, append.clone(), Step::DropLast, Step::Reopen];
     history
         .clone()
         .run(&disk.fork(), &closed_first)
@@ -87,6 +97,10 @@ fn add(total: &mut Events, events: Events) {
     total.clean_opens += events.clean_opens;
     total.several_segments += events.several_segments;
     total.seals += events.seals;
+    total.drops += events.drops;
+    total.holes += events.holes;
+    total.undone_drops += events.undone_drops;
+    total.completed_drops += events.completed_drops;
 }
 
 #[track_caller]
@@ -109,6 +123,10 @@ fn assert_all_met(events: Events) {
         ("clean opens", clean_opens),
         ("several segments", events.several_segments),
         ("seals", events.seals),
+        ("drops", events.drops),
+        ("holes", events.holes),
+        ("undone drops", events.undone_drops),
+        ("completed drops", events.completed_drops),
     ] {
         assert!(count > 0, "the event `{name}` never happened: {events:?}");
     }
@@ -259,11 +277,12 @@ fn law_4_a_poisoned_log_takes_no_write_and_shows_only_what_is_durable() {
 
 fn random_steps(random: &mut Random) -> Vec<Step> {
     (0..random.below(30) + 1)
-        .map(|_| match random.below(13) {
+        .map(|_| match random.below(15) {
             0 => Step::Idle,
             1 => Step::Prepare,
             2 => Step::Reopen,
             3 => Step::Seal,
+            4 | 5 => Step::Drop(random.index(4)),
             _ => Step::Append(
                 (0..random.below(5) + 1)
                     .map(|_| {
