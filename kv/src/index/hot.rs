@@ -108,9 +108,9 @@ impl HotIndex {
             .position(|entry| load(entry) != 0 && load(entry) & TAG_MASK == tag);
         let free = || set.entries.iter().position(|entry| load(entry) == 0);
         // Any victim does; this one depends on nothing that a caller chooses.
-        let victim = || (stamp.stamp / 2 + record / 8) as usize % ENTRIES;
+        let victim = || usize::try_from((stamp.stamp / 2 + record / 8) % ENTRIES as u64);
         let is_new = same.is_none() && free().is_some();
-        let at = same.or_else(free).unwrap_or_else(victim);
+        let at = same.or_else(free).unwrap_or_else(|| victim().unwrap_or(0));
         set.entries[at].store(tag | record, Ordering::Release);
         set.stamp.store(stamp.stamp + 2, Ordering::Release);
         if is_new && table.used.fetch_add(1, Ordering::Relaxed) * 2 > table.sets * ENTRIES {
@@ -162,9 +162,10 @@ impl Table {
     /// The set of a hash, if the table is in use.
     fn set(&self, hash: u64) -> Option<&Set> {
         let memory = self.memory.get()?;
-        // By the low half of the hash, the high bits of which are the tag (Lemire 2018).
+        // By the low half of the hash, since its highest bits are the tag (Lemire 2018).
         let low = hash & u64::from(u32::MAX);
-        memory.get((low * self.sets as u64 >> 32) as usize)
+        let number = (low * self.sets as u64) >> 32;
+        memory.get(usize::try_from(number).ok()?)
     }
 
     fn set_or_new(&self, hash: u64) -> Option<&Set> {

@@ -46,7 +46,7 @@ struct Source {
 enum Level {
     Memtable(MemtableWalk),
     Run(RunWalk),
-    Merged(MergedWalk),
+    Merged(Box<MergedWalk>),
 }
 
 impl Course {
@@ -90,7 +90,7 @@ impl Walk {
         {
             let range = merged.range(course.bucket, course.bounds(), course.reverse)?;
             let watermark = course.watermark;
-            walks.push(Level::Merged(MergedWalk { range, watermark }));
+            walks.push(Level::Merged(Box::new(MergedWalk { range, watermark })));
         }
         let mut sources = Vec::with_capacity(walks.len());
         for mut level in walks {
@@ -272,10 +272,10 @@ impl RunWalk {
         while let Some((key, location)) = self.ahead.take() {
             let is_visible = location.version < self.watermark;
             match &mut found {
+                // Walked backwards, the newest version of a key comes last.
                 Some((of, known)) if *of == key => {
-                    if is_visible && location.version > known.version {
-                        *known = location;
-                    }
+                    let better = is_visible && location.version > known.version;
+                    *known = if better { location } else { *known };
                 }
                 Some(_) => {
                     self.ahead = Some((key, location));

@@ -56,7 +56,7 @@ fn keys_of_one_set_push_one_another_out_and_keys_of_one_tag_take_over() {
 fn a_small_table_gives_way_to_a_large_one_and_neither_goes_stale() {
     let hot = HotIndex::new(BYTES);
     let mut random = crate::testing::Random(1);
-    let set_and_tag = |hash: u64| ((hash as u32) >> 22, tag(hash));
+    let set_and_tag = |hash: u64| ((hash & u64::from(u32::MAX)) >> 22, tag(hash));
     let mut hashes: Vec<u64> = (0..20_000).map(|_| random.next()).collect();
     hashes.sort_unstable_by_key(|&hash| set_and_tag(hash));
     hashes.dedup_by_key(|hash| set_and_tag(*hash));

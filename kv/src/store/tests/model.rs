@@ -92,7 +92,7 @@ impl Run {
     fn new(seed: u64) -> Run {
         let bench = Bench::new(seed);
         // Small, so that segments are sealed, runs written and merged all the time.
-        let at = |part: u64| (seed / part % 3) as usize;
+        let at = |part: u64| usize::try_from(seed / part % 3).unwrap();
         let options = bench.options.clone().partitions(2);
         let options = options
             .memtable_bytes([4_000, 20_000, 1 << 20][at(1)])
@@ -545,7 +545,8 @@ impl Run {
         let length = usize::try_from(self.bench.disk.length(path)).unwrap();
         if length > 0 {
             let (byte, bit) = (self.random.below(length), self.random.below(8));
-            self.bench.disk.flip_bit(path, byte as u64, bit as u32);
+            let bit = u32::try_from(bit).unwrap();
+            self.bench.disk.flip_bit(path, byte as u64, bit);
             self.events.note(if is_run {
                 "run damaged"
             } else {
