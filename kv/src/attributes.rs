@@ -134,6 +134,14 @@ impl Attributes {
         pairs.rest.is_empty()
     }
 
+    /// Attributes with a copy of a block that [`Attributes::is_block`] has accepted, or of none.
+    pub(crate) fn copied(block: &[u8]) -> Attributes {
+        if block.is_empty() {
+            return Attributes::new();
+        }
+        Attributes::from_block(Bytes::copy_from_slice(block))
+    }
+
     /// Attributes over a block that [`Attributes::is_block`] has accepted.
     pub(crate) fn from_block(block: Bytes) -> Attributes {
         debug_assert!(Attributes::is_block(&block));

@@ -12,6 +12,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_CONDITIONS_MAX, BATCH_OPS_MAX, CONDITION_VERSIONS_MAX, KEY_BYTES_MAX,
     TTL_MS_MAX, VALUE_RECORD_BYTES_MAX,
 };
+use crate::record::Large;
 use crate::version::Version;
 
 /// Operations on one bucket that become visible together or not at all, and conditions that all
@@ -246,7 +247,7 @@ impl Expect {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.version_bytes() > CONDITION_VERSIONS_MAX * size_of::<Version>() {
             let message = format!("a condition lists at most {CONDITION_VERSIONS_MAX} versions");
             return Err(Error::invalid(message));
@@ -275,6 +276,11 @@ pub(crate) enum EffectRef<'a> {
         value: &'a [u8],
         options: &'a PutOptions,
     },
+    /// The commit of an upload; no batch of a caller's has one.
+    LargePut {
+        large: &'a Large,
+        options: &'a PutOptions,
+    },
     Delete,
 }
 
@@ -294,10 +300,17 @@ pub(crate) fn check_key(key: &[u8]) -> Result<()> {
 pub(crate) fn check_put(key: &[u8], value_bytes: usize, options: &PutOptions) -> Result<()> {
     check_key(key)?;
     if value_bytes > VALUE_RECORD_BYTES_MAX {
-        let message =
-            format!("a value of {value_bytes} bytes; the most is {VALUE_RECORD_BYTES_MAX}");
+        let message = format!(
+            "a value of {value_bytes} bytes; the most at once is {VALUE_RECORD_BYTES_MAX}: \
+                 upload it"
+        );
         return Err(Error::new(ErrorKind::ValueTooLarge, message));
     }
+    check_options(options)
+}
+
+/// Whether a value may be put with these options.
+pub(crate) fn check_options(options: &PutOptions) -> Result<()> {
     match options.ttl_ms {
         Some(ttl_ms) if !(1..=TTL_MS_MAX).contains(&ttl_ms) => {
             let message = format!("a time to live of {ttl_ms} ms; it must be 1..={TTL_MS_MAX}");

@@ -16,6 +16,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::members::Counts;
 use crate::keyspace::{Condition, Keyspace};
+use crate::large::{Upload, ValueReader};
 use crate::limits::MULTI_GET_KEYS_MAX;
 use crate::scan::{Entries, Scan};
 use crate::store::Open;
@@ -38,7 +39,7 @@ pub struct Bucket {
     keyspace: Arc<Keyspace>,
     state: Arc<BucketState>,
     /// Keeps the store open.
-    _store: Arc<Open>,
+    store: Arc<Open>,
 }
 
 /// What a bucket is and holds.
@@ -82,7 +83,7 @@ impl Bucket {
         Bucket {
             keyspace,
             state,
-            _store: store,
+            store,
         }
     }
 
@@ -207,18 +208,56 @@ impl Bucket {
         )
     }
 
-    /// The state of a key, or `None` if it does not exist.
+    /// Begins to set a key to a value that comes in parts and may be of any size up to
+    /// [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX).
     ///
     /// # Errors
     ///
     /// `InvalidArgument`, `KeyTooLarge`.
+    pub fn upload(&self, key: impl AsRef<[u8]>, options: PutOptions) -> Result<Upload> {
+        let (store, keyspace) = (Arc::clone(&self.store), Arc::clone(&self.keyspace));
+        Upload::new(
+            store,
+            keyspace,
+            Arc::clone(&self.state),
+            key.as_ref(),
+            options,
+        )
+    }
+
+    /// The state of a key, or `None` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`; `ValueTooLarge` if the value is over
+    /// [`VALUE_RECORD_BYTES_MAX`](crate::limits::VALUE_RECORD_BYTES_MAX): then
+    /// [`Bucket::open`] reads it.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
         let key = key.as_ref();
         batch::check_key(key)?;
-        self.keyspace.get(&self.state, key)
+        match self.keyspace.get(&self.state, key)? {
+            Some(entry) if !entry.has_value() => {
+                let reader = self.open(key)?;
+                reader.map(ValueReader::into_entry).transpose()
+            }
+            entry => Ok(entry),
+        }
     }
 
-    /// The states of several keys, all at one version, in the order asked for.
+    /// The state of a key, to read its value in parts; `None` if the key does not exist. Of a
+    /// small value it costs what [`Bucket::get`] does.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`.
+    pub fn open(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        let key = key.as_ref();
+        batch::check_key(key)?;
+        ValueReader::newest(&self.store, &self.keyspace, &self.state, key)
+    }
+
+    /// The states of several keys, all at one version, in the order asked for. Values in pieces are
+    /// left out: [`Entry::has_value`] says so.
     ///
     /// # Errors
     ///
@@ -246,10 +285,11 @@ impl Bucket {
     ///
     /// `BucketNotFound`.
     pub fn view(&self) -> Result<View> {
-        View::begin(&self.keyspace, &self.state)
+        View::begin(&self.store, &self.keyspace, &self.state)
     }
 
-    /// Begins a scan of the bucket as it is now.
+    /// Begins a scan of the bucket as it is now. Values in pieces are left out:
+    /// [`Entry::has_value`] says so.
     ///
     /// Cost: keys that are new since the last scan are sorted first.
     ///

@@ -77,14 +77,18 @@ impl Catalogue {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if there are as many buckets as there may be.
+    /// `InvalidArgument` if there are as many buckets as there may be, or have ever been.
     pub(crate) fn next_id(&mut self) -> Result<BucketId> {
         let next = self
             .last_id
             .checked_add(1)
-            .filter(|_| self.live < BUCKETS_MAX);
+            .filter(|&next| next <= BucketId::MAX.0 && self.live < BUCKETS_MAX);
         let Some(next) = next else {
-            let message = format!("the store has {BUCKETS_MAX} buckets already; remove some");
+            let message = if self.live < BUCKETS_MAX {
+                format!("the store has given out all {} bucket ids", BucketId::MAX.0)
+            } else {
+                format!("the store has {BUCKETS_MAX} buckets already; remove some")
+            };
             return Err(Error::invalid(message));
         };
         self.last_id = next;

@@ -59,6 +59,17 @@ impl Commit {
         Commit(State::Ready(then.finish(Ok(()))))
     }
 
+    /// The version of a write that has its place in the log, and can only be stopped by a failure.
+    pub(crate) fn sequenced_as(&self) -> Option<Version> {
+        match &self.0 {
+            State::Pending {
+                then: Then::Written(receipt),
+                ..
+            } => Some(receipt.version),
+            _ => None,
+        }
+    }
+
     /// Blocks until the write is acknowledged or refused. The waiting thread itself writes and
     /// syncs the log if nobody else is doing so.
     ///

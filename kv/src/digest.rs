@@ -12,8 +12,9 @@
 //! 0x00
 //! ```
 //!
-//! A key whose deadline has passed counts until its tombstone is logged: the wall clock never
-//! changes the digest. All buckets of a partition are read at one version.
+//! Of a value in pieces the hash is taken from its commit record. A key whose deadline has passed
+//! counts until its tombstone is logged: the wall clock never changes the digest. All buckets of a
+//! partition are read at one version.
 
 use std::fmt;
 
@@ -63,8 +64,8 @@ impl Digesting {
         self.0.update(&bucket.partition.to_le_bytes());
         self.0.update(&bucket.created.version.to_le_bytes());
         while let Some((key, location)) = entries.next_location()? {
-            let entry = entries.read(&key, &location)?;
-            self.key(&key, &entry);
+            let (entry, hash) = entries.read_hashed(&key, &location)?;
+            self.key(&key, &entry, &hash);
         }
         Ok(())
     }
@@ -74,13 +75,13 @@ impl Digesting {
         StateDigest(*self.0.finalize().as_bytes())
     }
 
-    fn key(&mut self, key: &[u8], entry: &Entry) {
+    fn key(&mut self, key: &[u8], entry: &Entry, value_hash: &[u8; 32]) {
         self.0.update(&[2]);
         self.sized(key);
         self.0.update(&entry.version.get().to_le_bytes());
         self.0.update(&entry.expires_ms.unwrap_or(0).to_le_bytes());
         self.sized(entry.attributes.block());
-        self.0.update(blake3::hash(&entry.value).as_bytes());
+        self.0.update(value_hash);
     }
 
     fn sized(&mut self, bytes: &[u8]) {

@@ -54,6 +54,7 @@ use crate::index::hot::HotIndex;
 use crate::index::levels::Levels;
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
+use crate::large::Uses;
 use crate::options::IndexOptions;
 use crate::record::BucketId;
 use crate::version::Version;
@@ -71,6 +72,8 @@ pub(crate) struct Keyspace {
     seed: HashSeed,
     levels: RwLock<Arc<Levels>>,
     hot: HotIndex,
+    /// Uploads whose pieces somebody writes or reads.
+    uses: Uses,
     sequencer: Mutex<Sequencer>,
     heads: Mutex<Heads>,
     /// The end of the last batch that is entered whole.
@@ -100,6 +103,11 @@ impl Keyspace {
     /// The partition of the log below.
     pub(crate) fn log(&self) -> &Arc<cairn_log::Partition> {
         &self.log
+    }
+
+    /// Uploads whose pieces somebody writes or reads.
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     pub(crate) fn clock(&self) -> &BelievedClock {
@@ -141,7 +149,7 @@ impl Keyspace {
         self.watermark().min(self.log.durable().get())
     }
 
-    fn is_durable(&self, version: u64) -> bool {
+    pub(crate) fn is_durable(&self, version: u64) -> bool {
         version < self.log.durable().get()
     }
 

@@ -7,6 +7,16 @@ pub const KEY_BYTES_MAX: usize = 4096;
 /// The largest value that is kept as one record of the log.
 pub const VALUE_RECORD_BYTES_MAX: usize = 8 << 20;
 
+/// The largest value: 5 TiB. One over [`VALUE_RECORD_BYTES_MAX`] is kept in pieces.
+pub const VALUE_BYTES_MAX: u64 = 5 << 40;
+
+/// The largest piece of a value that is kept in pieces.
+pub const PIECE_BYTES_MAX: usize = 64 << 10;
+
+/// The most bytes of an upload that are written at once, and so the most by which it delays
+/// another write. A value that is not larger is kept as one record, although it was uploaded.
+pub const UPLOAD_BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// The largest encoded attribute block of one key.
 pub const ATTRIBUTES_BYTES_MAX: usize = 8 << 10;
 

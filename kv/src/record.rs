@@ -7,7 +7,8 @@
 //! tag     u8       kind in the low four bits, flags in the high four
 //! place   varint   bytes from the start of the batch to this record's frame:
 //!                  version of the record = offset of its frame - place
-//! bucket  varint   bucket id, 1..=2^32-1
+//! bucket  varint   bucket id, 1..=2^31-1; with the top bit set, the pieces of that bucket's
+//!                  large values (see `large`): kinds 1 and 2 only, keys 12 bytes longer
 //! ...              by kind:
 //!
 //! kind 1  put            key length varint · key
@@ -18,9 +19,14 @@
 //! kind 3  bucket created name length u8 · name
 //!                        options: any of (option u8 · number varint), options ascending, the rest
 //! kind 4  bucket dropped nothing
+//! kind 5  large put      key length varint · key · [ATTRIBUTES] · [EXPIRES], as of kind 1
+//!                        value size varint, at most 5 TiB
+//!                        upload varint, below 2^53, not 0
+//!                        piece size varint, 1..=65536; the last piece of a value may be shorter
+//!                        BLAKE3 of the value, 32 bytes
 //!
-//! flag 0x10  ATTRIBUTES   kind 1 only
-//! flag 0x20  EXPIRES      kind 1 only
+//! flag 0x10  ATTRIBUTES   kinds 1 and 5 only
+//! flag 0x20  EXPIRES      kinds 1 and 5 only
 //! flag 0x40  RELOCATED    reserved: an absolute version and time will stand in place of `place`
 //! flag 0x80  must be 0
 //!
@@ -40,13 +46,51 @@ use std::fmt;
 use crate::attributes::Attributes;
 use crate::bucket::name::BucketName;
 use crate::bucket::options::BucketOptions;
-use crate::limits::{ATTRIBUTES_BYTES_MAX, KEY_BYTES_MAX, VALUE_RECORD_BYTES_MAX, VERSION_END};
+use crate::limits::{
+    ATTRIBUTES_BYTES_MAX, KEY_BYTES_MAX, PIECE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_RECORD_BYTES_MAX,
+    VERSION_END,
+};
 use crate::version::Durability;
 
 /// Names a bucket in the log. Never given to two buckets of a store, not even when the first is
 /// gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BucketId(pub(crate) u32);
+
+impl BucketId {
+    /// The greatest id that a bucket may get.
+    pub(crate) const MAX: BucketId = BucketId(PIECES_BIT - 1);
+
+    /// The internal bucket that holds the pieces of this bucket's large values. No name leads to
+    /// it, so no scan, count or listing shows it.
+    pub(crate) fn pieces(self) -> BucketId {
+        BucketId(self.0 | PIECES_BIT)
+    }
+
+    /// The bucket that an internal bucket belongs to; any other bucket itself.
+    pub(crate) fn owner(self) -> BucketId {
+        BucketId(self.0 & !PIECES_BIT)
+    }
+
+    /// Whether it is an internal bucket.
+    pub(crate) fn is_pieces(self) -> bool {
+        self.0 & PIECES_BIT != 0
+    }
+
+    /// The longest key that a record of the bucket may have.
+    fn key_bytes_max(self) -> usize {
+        if self.is_pieces() {
+            KEY_BYTES_MAX + PIECE_KEY_BYTES
+        } else {
+            KEY_BYTES_MAX
+        }
+    }
+}
+
+const PIECES_BIT: u32 = 1 << 31;
+
+/// What stands before the owner's key in the key of a piece.
+pub(crate) const PIECE_KEY_BYTES: usize = 12;
 
 /// One record, borrowed from the log or about to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +104,7 @@ pub(crate) struct Record<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Body<'a> {
     Put(Put<'a>),
+    LargePut(LargePut<'a>),
     Delete {
         key: &'a [u8],
     },
@@ -80,32 +125,96 @@ pub(crate) struct Put<'a> {
     pub(crate) value: &'a [u8],
 }
 
+/// Makes a large value the newest of its key. The value stands in pieces before this record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LargePut<'a> {
+    pub(crate) key: &'a [u8],
+    /// An attribute block, empty if there is none.
+    pub(crate) attributes: &'a [u8],
+    /// The deadline in milliseconds since 1970, 0 if there is none.
+    pub(crate) expires_ms: u64,
+    pub(crate) large: Large,
+}
+
+/// A value that stands in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Large {
+    /// Bytes of the value.
+    pub(crate) size: u64,
+    /// Names the upload whose pieces these are. Never given to two uploads of a partition.
+    pub(crate) upload: u64,
+    /// Bytes of every piece but the last.
+    pub(crate) piece_bytes: u32,
+    /// BLAKE3 of the value.
+    pub(crate) hash: [u8; 32],
+}
+
+impl Large {
+    /// The number of pieces.
+    pub(crate) fn pieces(&self) -> u64 {
+        self.size.div_ceil(u64::from(self.piece_bytes))
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        let piece_bytes = self.piece_bytes as usize;
+        if !(1..=PIECE_BYTES_MAX).contains(&piece_bytes) || self.size > VALUE_BYTES_MAX {
+            return Err(Malformed("a large value or a piece over its limit"));
+        }
+        if self.upload == 0 || self.upload >= VERSION_END || self.pieces() > u64::from(u32::MAX) {
+            return Err(Malformed("an upload that cannot have been"));
+        }
+        Ok(())
+    }
+}
+
 impl Record<'_> {
     /// Appends the payload to `buffer`. Lengths have been checked at the door.
     pub(crate) fn encode(&self, buffer: &mut Vec<u8>) {
         let tag = match &self.body {
-            Body::Put(put) => {
-                let attributes = if put.attributes.is_empty() {
-                    0
-                } else {
-                    ATTRIBUTES
-                };
-                let expires = if put.expires_ms == 0 { 0 } else { EXPIRES };
-                PUT | attributes | expires
-            }
+            Body::Put(put) => PUT | put_flags(put.attributes, put.expires_ms),
+            Body::LargePut(put) => LARGE_PUT | put_flags(put.attributes, put.expires_ms),
             Body::Delete { .. } => DELETE,
             Body::BucketCreated { .. } => BUCKET_CREATED,
             Body::BucketDropped => BUCKET_DROPPED,
         };
-        assert!(self.bucket.0 != 0, "bucket ids start at 1");
+        assert!(self.bucket.owner().0 != 0, "bucket ids start at 1");
+        let key_bytes_max = self.bucket.key_bytes_max();
         buffer.push(tag);
         varint::push(buffer, u64::from(self.place));
         varint::push(buffer, u64::from(self.bucket.0));
         match &self.body {
-            Body::Put(put) => put.encode(buffer),
+            Body::Put(put) => {
+                encode_head(
+                    buffer,
+                    put.key,
+                    key_bytes_max,
+                    put.attributes,
+                    put.expires_ms,
+                );
+                assert!(
+                    put.value.len() <= VALUE_RECORD_BYTES_MAX,
+                    "checked at the door"
+                );
+                buffer.extend_from_slice(put.value);
+            }
+            Body::LargePut(put) => {
+                assert!(!self.bucket.is_pieces(), "a piece is no large value");
+                encode_head(
+                    buffer,
+                    put.key,
+                    key_bytes_max,
+                    put.attributes,
+                    put.expires_ms,
+                );
+                assert_eq!(put.large.check(), Ok(()), "checked at the door");
+                varint::push(buffer, put.large.size);
+                varint::push(buffer, put.large.upload);
+                varint::push(buffer, u64::from(put.large.piece_bytes));
+                buffer.extend_from_slice(&put.large.hash);
+            }
             Body::Delete { key } => {
                 assert!(
-                    (1..=KEY_BYTES_MAX).contains(&key.len()),
+                    (1..=key_bytes_max).contains(&key.len()),
                     "checked at the door"
                 );
                 buffer.extend_from_slice(key);
@@ -130,18 +239,22 @@ impl<'a> Record<'a> {
         if flags & !(ATTRIBUTES | EXPIRES) != 0 {
             return Err(Malformed("unknown flags"));
         }
-        if kind != PUT && flags != 0 {
+        if !matches!(kind, PUT | LARGE_PUT) && flags != 0 {
             return Err(Malformed("flags of another kind"));
         }
         let place = take_u32(&mut rest)?;
         let bucket = BucketId(take_u32(&mut rest)?);
-        if bucket.0 == 0 {
+        if bucket.owner().0 == 0 {
             return Err(Malformed("bucket 0"));
         }
+        if bucket.is_pieces() && !matches!(kind, PUT | DELETE) {
+            return Err(Malformed("a record of no piece in a bucket of pieces"));
+        }
         let body = match kind {
-            PUT => Body::Put(Put::decode(rest, flags)?),
+            PUT => Body::Put(Put::decode(rest, flags, bucket)?),
+            LARGE_PUT => Body::LargePut(LargePut::decode(rest, flags, bucket)?),
             DELETE => Body::Delete {
-                key: checked_key(rest)?,
+                key: checked_key(rest, bucket)?,
             },
             BUCKET_CREATED => {
                 let length = usize::from(take_byte(&mut rest)?);
@@ -167,50 +280,8 @@ impl<'a> Record<'a> {
 }
 
 impl<'a> Put<'a> {
-    fn encode(&self, buffer: &mut Vec<u8>) {
-        assert!(
-            (1..=KEY_BYTES_MAX).contains(&self.key.len()),
-            "checked at the door"
-        );
-        assert!(
-            self.attributes.len() <= ATTRIBUTES_BYTES_MAX,
-            "checked at the door"
-        );
-        assert!(
-            self.value.len() <= VALUE_RECORD_BYTES_MAX,
-            "checked at the door"
-        );
-        assert!(self.expires_ms < VERSION_END, "checked at the door");
-        varint::push(buffer, self.key.len() as u64);
-        buffer.extend_from_slice(self.key);
-        if !self.attributes.is_empty() {
-            varint::push(buffer, self.attributes.len() as u64);
-            buffer.extend_from_slice(self.attributes);
-        }
-        if self.expires_ms != 0 {
-            varint::push(buffer, self.expires_ms);
-        }
-        buffer.extend_from_slice(self.value);
-    }
-
-    fn decode(mut rest: &'a [u8], flags: u8) -> Result<Put<'a>, Malformed> {
-        let length = take_u32(&mut rest)? as usize;
-        let key = checked_key(take(&mut rest, length)?)?;
-        let mut attributes: &[u8] = &[];
-        if flags & ATTRIBUTES != 0 {
-            let length = take_u32(&mut rest)? as usize;
-            attributes = take(&mut rest, length)?;
-            if attributes.is_empty() || !Attributes::is_block(attributes) {
-                return Err(Malformed("an attribute block that is not one"));
-            }
-        }
-        let mut expires_ms = 0;
-        if flags & EXPIRES != 0 {
-            expires_ms = varint::take(&mut rest).ok_or(SHORT)?;
-            if expires_ms == 0 || expires_ms >= VERSION_END {
-                return Err(Malformed("a deadline outside its limits"));
-            }
-        }
+    fn decode(mut rest: &'a [u8], flags: u8, bucket: BucketId) -> Result<Put<'a>, Malformed> {
+        let (key, attributes, expires_ms) = take_head(&mut rest, flags, bucket)?;
         if rest.len() > VALUE_RECORD_BYTES_MAX {
             return Err(Malformed("a value over its limit"));
         }
@@ -221,6 +292,85 @@ impl<'a> Put<'a> {
             value: rest,
         })
     }
+}
+
+impl<'a> LargePut<'a> {
+    fn decode(mut rest: &'a [u8], flags: u8, bucket: BucketId) -> Result<LargePut<'a>, Malformed> {
+        let (key, attributes, expires_ms) = take_head(&mut rest, flags, bucket)?;
+        let large = Large {
+            size: varint::take(&mut rest).ok_or(SHORT)?,
+            upload: varint::take(&mut rest).ok_or(SHORT)?,
+            piece_bytes: take_u32(&mut rest)?,
+            hash: <[u8; 32]>::try_from(rest).map_err(|_| SHORT)?,
+        };
+        large.check()?;
+        Ok(LargePut {
+            key,
+            attributes,
+            expires_ms,
+            large,
+        })
+    }
+}
+
+fn put_flags(attributes: &[u8], expires_ms: u64) -> u8 {
+    let attributes = if attributes.is_empty() { 0 } else { ATTRIBUTES };
+    let expires = if expires_ms == 0 { 0 } else { EXPIRES };
+    attributes | expires
+}
+
+/// What both kinds of puts begin with.
+fn encode_head(
+    buffer: &mut Vec<u8>,
+    key: &[u8],
+    key_bytes_max: usize,
+    attributes: &[u8],
+    expires_ms: u64,
+) {
+    assert!(
+        (1..=key_bytes_max).contains(&key.len()),
+        "checked at the door"
+    );
+    assert!(
+        attributes.len() <= ATTRIBUTES_BYTES_MAX,
+        "checked at the door"
+    );
+    assert!(expires_ms < VERSION_END, "checked at the door");
+    varint::push(buffer, key.len() as u64);
+    buffer.extend_from_slice(key);
+    if !attributes.is_empty() {
+        varint::push(buffer, attributes.len() as u64);
+        buffer.extend_from_slice(attributes);
+    }
+    if expires_ms != 0 {
+        varint::push(buffer, expires_ms);
+    }
+}
+
+/// Key, attribute block and deadline.
+fn take_head<'a>(
+    rest: &mut &'a [u8],
+    flags: u8,
+    bucket: BucketId,
+) -> Result<(&'a [u8], &'a [u8], u64), Malformed> {
+    let length = take_u32(rest)? as usize;
+    let key = checked_key(take(rest, length)?, bucket)?;
+    let mut attributes: &[u8] = &[];
+    if flags & ATTRIBUTES != 0 {
+        let length = take_u32(rest)? as usize;
+        attributes = take(rest, length)?;
+        if attributes.is_empty() || !Attributes::is_block(attributes) {
+            return Err(Malformed("an attribute block that is not one"));
+        }
+    }
+    let mut expires_ms = 0;
+    if flags & EXPIRES != 0 {
+        expires_ms = varint::take(rest).ok_or(SHORT)?;
+        if expires_ms == 0 || expires_ms >= VERSION_END {
+            return Err(Malformed("a deadline outside its limits"));
+        }
+    }
+    Ok((key, attributes, expires_ms))
 }
 
 /// Why bytes are no record.
@@ -271,8 +421,8 @@ fn decode_options(mut rest: &[u8]) -> Result<BucketOptions, Malformed> {
     Ok(options)
 }
 
-fn checked_key(key: &[u8]) -> Result<&[u8], Malformed> {
-    if (1..=KEY_BYTES_MAX).contains(&key.len()) {
+fn checked_key(key: &[u8], bucket: BucketId) -> Result<&[u8], Malformed> {
+    if (1..=bucket.key_bytes_max()).contains(&key.len()) {
         Ok(key)
     } else {
         Err(Malformed("a key outside its limits"))
@@ -300,6 +450,7 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const BUCKET_CREATED: u8 = 3;
 const BUCKET_DROPPED: u8 = 4;
+const LARGE_PUT: u8 = 5;
 
 const ATTRIBUTES: u8 = 0x10;
 const EXPIRES: u8 = 0x20;

@@ -15,7 +15,7 @@ use crate::bucket::state::BucketState;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::LevelError;
-use crate::index::versions::Location;
+use crate::index::versions::{Kind, Location};
 use crate::index::walk::{Course, Key, Walk};
 use crate::keyspace::{Keyspace, Pin};
 use crate::version::Version;
@@ -184,11 +184,7 @@ impl Entries {
 
     /// Reads what stands at a location that [`Entries::next_location`] gave.
     pub(crate) fn read(&self, key: &[u8], location: &Location) -> Result<Entry> {
-        let log = self.keyspace.log();
-        if log.is_poisoned() && self.pin.watermark > log.durable().get() {
-            let message = "the log failed under the scan, and what it shows may be lost";
-            return Err(Error::new(ErrorKind::Poisoned, message));
-        }
+        self.check_kept()?;
         if !self.keys_only {
             return self.keyspace.read(self.bucket.id, key, location);
         }
@@ -197,8 +193,30 @@ impl Entries {
             value: Bytes::new(),
             attributes: Attributes::new(),
             expires_ms: Some(location.expires_ms).filter(|&deadline| deadline != 0),
-            size: u64::from(location.value_bytes),
+            size: location.value_bytes,
         })
+    }
+
+    /// Reads an entry, and the BLAKE3 of its value.
+    pub(crate) fn read_hashed(&self, key: &[u8], location: &Location) -> Result<(Entry, [u8; 32])> {
+        self.check_kept()?;
+        if location.kind == Kind::Large {
+            let (entry, large) = self.keyspace.read_large(self.bucket.id, key, location)?;
+            return Ok((entry, large.hash));
+        }
+        let entry = self.read(key, location)?;
+        let hash = *blake3::hash(&entry.value).as_bytes();
+        Ok((entry, hash))
+    }
+
+    /// Refuses what a failure of the log has put in doubt.
+    fn check_kept(&self) -> Result<()> {
+        let log = self.keyspace.log();
+        if log.is_poisoned() && self.pin.watermark > log.durable().get() {
+            let message = "the log failed under the scan, and what it shows may be lost";
+            return Err(Error::new(ErrorKind::Poisoned, message));
+        }
+        Ok(())
     }
 
     /// Finds the next chunk of keys that exist at the scan's version.

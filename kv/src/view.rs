@@ -10,11 +10,14 @@ use crate::bucket::state::BucketState;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::keyspace::{Keyspace, Pin};
+use crate::large::ValueReader;
 use crate::scan::{Entries, Scan};
+use crate::store::Open;
 use crate::version::Version;
 
 /// One moment of a bucket. Holding it keeps what it shows from being freed.
 pub struct View {
+    store: Arc<Open>,
     keyspace: Arc<Keyspace>,
     bucket: Arc<BucketState>,
     pin: Pin,
@@ -22,11 +25,16 @@ pub struct View {
 }
 
 impl View {
-    pub(crate) fn begin(keyspace: &Arc<Keyspace>, bucket: &Arc<BucketState>) -> Result<View> {
+    pub(crate) fn begin(
+        store: &Arc<Open>,
+        keyspace: &Arc<Keyspace>,
+        bucket: &Arc<BucketState>,
+    ) -> Result<View> {
         let (pin, version) = keyspace.pin();
         keyspace.check_bucket(bucket, pin.watermark)?;
         let (keyspace, bucket) = (Arc::clone(keyspace), Arc::clone(bucket));
         Ok(View {
+            store: Arc::clone(store),
             keyspace,
             bucket,
             pin,
@@ -43,11 +51,30 @@ impl View {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument`, `KeyTooLarge`, `Corrupt`, `Io`.
+    /// `InvalidArgument`, `KeyTooLarge`, `Corrupt`, `Io`; `ValueTooLarge` as of
+    /// [`crate::Bucket::get`]; `Compacted` as of [`View::open`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
         let key = key.as_ref();
         batch::check_key(key)?;
-        self.keyspace.get_at(&self.bucket, key, &self.pin)
+        match self.keyspace.get_at(&self.bucket, key, &self.pin)? {
+            Some(entry) if !entry.has_value() => {
+                let reader = self.open(key)?;
+                reader.map(ValueReader::into_entry).transpose()
+            }
+            entry => Ok(entry),
+        }
+    }
+
+    /// The state of a key at the view's moment, to read its value in parts. A view keeps no value
+    /// in pieces: once the key is overwritten, a part may turn out to be `Compacted`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, `KeyTooLarge`, `Corrupt`, `Io`.
+    pub fn open(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueReader>> {
+        let key = key.as_ref();
+        batch::check_key(key)?;
+        ValueReader::pinned(&self.store, &self.keyspace, &self.bucket, key, &self.pin)
     }
 
     /// Begins a scan of the bucket at the view's moment. See [`crate::Bucket::scan`] for its cost.

@@ -22,6 +22,7 @@ fn operations_and_conditions_come_back_in_the_order_they_were_added() {
     let values: Vec<_> = batch
         .operations()
         .map(|operation| match operation.effect {
+            EffectRef::LargePut { .. } => unreachable!("no batch has one"),
             EffectRef::Put { value, options } => Some((value, options.ttl_ms)),
             EffectRef::Delete => None,
         })

@@ -76,6 +76,16 @@ fn buckets_are_bounded_and_removal_makes_room() {
 }
 
 #[test]
+fn ids_end_where_those_of_internal_buckets_begin() {
+    let found = vec![dropped(BucketId::MAX.0 - 1, "a", 0, 10)];
+    let mut catalogue = Catalogue::rebuild(found).unwrap();
+    assert_eq!(catalogue.next_id().unwrap(), BucketId::MAX);
+    assert!(!BucketId::MAX.is_pieces());
+    let refusal = catalogue.next_id().unwrap_err();
+    assert!(refusal.message().contains("bucket ids"), "{refusal}");
+}
+
+#[test]
 fn a_replay_finds_the_newest_bucket_of_each_name() {
     let found = vec![
         bucket(3, "a", 1, 30),

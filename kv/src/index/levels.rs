@@ -192,7 +192,8 @@ impl Levels {
         match merged.get(bucket, node.key()) {
             Ok(Some(entry)) => Counts {
                 keys: 1,
-                bytes: Counts::key_bytes(node.key().len()) + i64::from(entry.value_bytes),
+                bytes: Counts::key_bytes(node.key().len())
+                    + i64::try_from(entry.counted_bytes()).unwrap_or(i64::MAX),
             },
             Ok(None) => Counts::default(),
             Err(_) => one_key,
@@ -268,7 +269,16 @@ pub(crate) fn key_location<'a>(record: &Record<'a>, offset: u64) -> Option<(&'a 
             Location {
                 kind: Kind::Value,
                 expires_ms: put.expires_ms,
-                value_bytes: u32::try_from(put.value.len()).unwrap_or(u32::MAX),
+                value_bytes: put.value.len() as u64,
+                ..location
+            },
+        )),
+        Body::LargePut(put) => Some((
+            put.key,
+            Location {
+                kind: Kind::Large,
+                expires_ms: put.expires_ms,
+                value_bytes: put.large.size,
                 ..location
             },
         )),
@@ -277,28 +287,34 @@ pub(crate) fn key_location<'a>(record: &Record<'a>, offset: u64) -> Option<(&'a 
     }
 }
 
-/// The location of a merged entry. Its deadline, if it has one, stands in its record.
+/// The location of a merged entry. Its deadline, if it has one, stands in its record, and so does
+/// the size of a large value.
 pub(crate) fn complete(log: &Partition, entry: Entry) -> Result<Location, LevelError> {
     let location = Location {
         version: entry.version,
         record: entry.record,
         expires_ms: 0,
-        value_bytes: entry.value_bytes,
-        kind: Kind::Value,
+        value_bytes: entry.counted_bytes(),
+        kind: match entry.kind {
+            EntryKind::Value | EntryKind::Expiring => Kind::Value,
+            EntryKind::Large => Kind::Large,
+        },
     };
-    if entry.kind != EntryKind::Expiring {
+    if entry.kind == EntryKind::Value {
         return Ok(location);
     }
-    let expires_ms =
-        log.with_record(Offset::new(entry.record), |payload| {
-            match Record::decode(payload).ok()?.body {
-                Body::Put(put) => Some(put.expires_ms),
-                _ => None,
-            }
-        })?;
+    let told = log.with_record(Offset::new(entry.record), |payload| {
+        match Record::decode(payload).ok()?.body {
+            Body::Put(put) => Some((put.expires_ms, put.value.len() as u64)),
+            Body::LargePut(put) => Some((put.expires_ms, put.large.size)),
+            _ => None,
+        }
+    })?;
     // A record that is not what the index says shows when its value is read.
+    let (expires_ms, value_bytes) = told.unwrap_or((0, location.value_bytes));
     Ok(Location {
-        expires_ms: expires_ms.unwrap_or(0),
+        expires_ms,
+        value_bytes,
         ..location
     })
 }

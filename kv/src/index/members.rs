@@ -80,9 +80,10 @@ impl Counts {
     /// What a key counts for if this is its version.
     pub(crate) fn of(key_bytes: usize, location: &Location) -> Counts {
         match location.kind {
-            Kind::Value => Counts {
+            Kind::Value | Kind::Large => Counts {
                 keys: 1,
-                bytes: Counts::key_bytes(key_bytes) + i64::from(location.value_bytes),
+                bytes: Counts::key_bytes(key_bytes)
+                    + i64::try_from(location.value_bytes).unwrap_or(i64::MAX),
             },
             Kind::Tombstone => Counts::default(),
         }

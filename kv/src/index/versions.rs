@@ -15,13 +15,15 @@ pub(crate) struct Location {
     /// The deadline in milliseconds since 1970, 0 if there is none.
     pub(crate) expires_ms: u64,
     /// Bytes of the value.
-    pub(crate) value_bytes: u32,
+    pub(crate) value_bytes: u64,
     pub(crate) kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Value,
+    /// A value in pieces: the record says which.
+    Large,
     Tombstone,
 }
 
@@ -37,7 +39,7 @@ impl Location {
 
     /// Whether the key exists at `now_ms`, if this is its version.
     pub(crate) fn is_live(&self, now_ms: u64) -> bool {
-        self.kind == Kind::Value && (self.expires_ms == 0 || now_ms < self.expires_ms)
+        self.kind != Kind::Tombstone && (self.expires_ms == 0 || now_ms < self.expires_ms)
     }
 }
 

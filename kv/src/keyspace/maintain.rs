@@ -36,6 +36,7 @@ use crate::index::merged::{Entry, EntryKind, Expected, Fault, Identity, Merged, 
 use crate::index::run::{Place, Run, RunBucket, RunEntry, RunFault, RunHead, RunIdentity};
 use crate::index::state::{BucketRow, IndexState};
 use crate::index::versions::{Kind, Location};
+use crate::limits::PIECE_BYTES_MAX;
 use crate::record::{Body, BucketId, Record};
 
 /// What only the one who writes index files may touch.
@@ -652,7 +653,7 @@ impl<'a> NewestEntries<'a> {
                 _ => (false, Vec::new()),
             };
             cursor.advance(self.keyspace, memory)?;
-            let is_dropped = |at: &At| self.dropped.contains(&at.bucket);
+            let is_dropped = |at: &At| self.dropped.contains(&at.bucket.owner());
             let leave_out = seen || next.as_ref().is_some_and(is_dropped);
             self.last = next;
             if !leave_out {
@@ -718,27 +719,31 @@ impl RunCursor<'_> {
 }
 
 fn entry(location: &Location) -> Entry {
+    let value_bytes = match location.kind {
+        Kind::Large => location.value_bytes.div_ceil(PIECE_BYTES_MAX as u64),
+        Kind::Value | Kind::Tombstone => location.value_bytes,
+    };
     Entry {
         record: location.record,
         version: location.version,
-        kind: if location.expires_ms == 0 {
-            EntryKind::Value
-        } else {
-            EntryKind::Expiring
+        kind: match location.kind {
+            Kind::Large => EntryKind::Large,
+            _ if location.expires_ms == 0 => EntryKind::Value,
+            _ => EntryKind::Expiring,
         },
-        value_bytes: location.value_bytes,
+        value_bytes: u32::try_from(value_bytes).unwrap_or(u32::MAX),
     }
 }
 
 fn count_change(row: &mut BucketRow, key_bytes: u64, before: Option<Entry>, after: &Location) {
     if let Some(before) = before {
-        let bytes = key_bytes + u64::from(before.value_bytes);
+        let bytes = key_bytes + before.counted_bytes();
         row.keys = row.keys.saturating_sub(1);
         row.bytes = row.bytes.saturating_sub(bytes);
     }
-    if after.kind == Kind::Value {
+    if after.kind != Kind::Tombstone {
         row.keys += 1;
-        row.bytes += key_bytes + u64::from(after.value_bytes);
+        row.bytes += key_bytes + entry(after).counted_bytes();
     }
 }
 
@@ -764,10 +769,10 @@ fn enter_control(
             bytes: 0,
         }),
         Body::BucketDropped => {
-            gone.insert(record.bucket);
+            gone.extend([record.bucket, record.bucket.pieces()]);
             state.bucket_mut(record.bucket)?.dropped = Some(version);
         }
-        Body::Put(_) | Body::Delete { .. } => return None,
+        Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => return None,
     }
     Some(())
 }

@@ -26,6 +26,7 @@ use crate::index::memtable::Memtable;
 use crate::index::merged::{Fault, Merged};
 use crate::index::run::Run;
 use crate::index::state::IndexState;
+use crate::large::Uses;
 use crate::options::IndexOptions;
 use crate::record::{Body, BucketId, Malformed, Record};
 
@@ -59,6 +60,7 @@ impl Keyspace {
             seed,
             levels: RwLock::new(levels),
             hot: HotIndex::new(options.hot_index_bytes),
+            uses: Uses::default(),
             sequencer: Mutex::new(Sequencer::new(first)),
             heads: Mutex::default(),
             dropping: Mutex::default(),
@@ -308,7 +310,10 @@ impl<'a> Replay<'a> {
             };
         };
         if let Some(buckets) = &mut self.buckets {
-            live_bucket(buckets, record.bucket)?.written_at(version);
+            let bucket = live_bucket(buckets, record.bucket.owner())?;
+            if !record.bucket.is_pieces() {
+                bucket.written_at(version);
+            }
         }
         let members = members
             .entry(record.bucket)
@@ -349,7 +354,7 @@ fn enter_control(
             live_bucket(buckets, record.bucket)?.drop_at(version);
             Ok(())
         }
-        Body::Put(_) | Body::Delete { .. } => {
+        Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => {
             Err(Malformed("it belongs to a key, which the index denies"))
         }
     }

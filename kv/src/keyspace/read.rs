@@ -16,7 +16,7 @@ use crate::bucket::state::BucketState;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::{Found, LevelError, Levels};
-use crate::index::versions::Location;
+use crate::index::versions::{Kind, Location};
 use crate::record::{Body, BucketId, Put, Record};
 use crate::version::Version;
 
@@ -52,11 +52,8 @@ impl Keyspace {
         key: &[u8],
         pin: &Pin,
     ) -> Result<Option<Entry>> {
-        let hash = self.seed.hash(bucket.id, key);
-        let locate =
-            |levels: &Levels| levels.locate(&self.log, hash, bucket.id, key, pin.watermark);
-        let found = self.repairing(&pin.levels, locate)?;
-        self.resolve(bucket.id, key, &found.location)
+        let location = self.visible_at(bucket.id, key, pin)?;
+        self.resolve(bucket.id, key, &location)
     }
 
     /// Whether a reader at `watermark` sees the bucket.
@@ -65,6 +62,25 @@ impl Keyspace {
             return Ok(());
         }
         Err(Error::bucket_not_found(bucket.name.as_str()))
+    }
+
+    /// What the index says of the newest version of `key` that readers see.
+    pub(crate) fn newest_visible(&self, bucket: BucketId, key: &[u8]) -> Result<Location> {
+        let found = self.locate_newest(self.seed.hash(bucket, key), bucket, key)?;
+        Ok(found.location)
+    }
+
+    /// What the index says of the newest version of `key` that is sequenced, visible or not.
+    pub(crate) fn newest_sequenced(&self, bucket: BucketId, key: &[u8]) -> Result<Location> {
+        let levels = Arc::clone(&self.levels.read());
+        self.newest_in(&levels, self.seed.hash(bucket, key), bucket, key)
+    }
+
+    /// What the index says of `key` to a reader that holds `pin`.
+    pub(crate) fn visible_at(&self, bucket: BucketId, key: &[u8], pin: &Pin) -> Result<Location> {
+        let hash = self.seed.hash(bucket, key);
+        let locate = |levels: &Levels| levels.locate(&self.log, hash, bucket, key, pin.watermark);
+        Ok(self.repairing(&pin.levels, locate)?.location)
     }
 
     /// The newest visible version of a key.
@@ -152,14 +168,19 @@ impl Keyspace {
         found.ok().flatten()
     }
 
-    /// Reads the value that stands at `location`.
+    /// Reads the value that stands at `location`. Of a large one the entry says all but the value.
     ///
     /// # Errors
     ///
     /// `Corrupt` if the record does not verify or is not this key's.
     pub(crate) fn read(&self, bucket: BucketId, key: &[u8], location: &Location) -> Result<Entry> {
+        if location.kind == Kind::Large {
+            return self
+                .read_large(bucket, key, location)
+                .map(|(entry, _)| entry);
+        }
         let offset = Offset::new(location.record);
-        let record = if location.value_bytes as usize <= VALUE_BYTES_COPIED {
+        let record = if location.value_bytes <= VALUE_BYTES_COPIED as u64 {
             self.log.with_record(offset, |payload| {
                 let (put, _) = expect_put(payload, bucket, key)?;
                 let value = Bytes::copy_from_slice(put.value);
@@ -168,15 +189,18 @@ impl Keyspace {
         } else {
             self.read_borrowed(offset, bucket, key, location)?
         };
-        record.ok_or_else(|| {
-            let partition = self.log.id();
-            let key = key.escape_ascii();
-            let message = format!(
-                "the record at offset {offset} of partition {partition} is not the value of the \
-                 key \"{key}\" that the index says it is"
-            );
-            Error::new(ErrorKind::Corrupt, message)
-        })
+        record.ok_or_else(|| self.not_the_value(key, location))
+    }
+
+    /// The error of a record that is not what the index says.
+    pub(crate) fn not_the_value(&self, key: &[u8], location: &Location) -> Error {
+        let (partition, offset) = (self.log.id(), location.record);
+        let key = key.escape_ascii();
+        let message = format!(
+            "the record at offset {offset} of partition {partition} is not the value of the key \
+             \"{key}\" that the index says it is"
+        );
+        Error::new(ErrorKind::Corrupt, message)
     }
 
     fn read_borrowed(
@@ -208,15 +232,10 @@ fn expect_put<'a>(payload: &'a [u8], bucket: BucketId, key: &[u8]) -> Option<(Pu
 }
 
 fn entry(put: &Put<'_>, value: Bytes, version: u64) -> Entry {
-    let attributes = if put.attributes.is_empty() {
-        Attributes::new()
-    } else {
-        Attributes::from_block(Bytes::copy_from_slice(put.attributes))
-    };
     Entry {
         version: Version::new(version),
         value,
-        attributes,
+        attributes: Attributes::copied(put.attributes),
         expires_ms: Some(put.expires_ms).filter(|&deadline| deadline != 0),
         size: put.value.len() as u64,
     }

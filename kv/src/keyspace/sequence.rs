@@ -39,7 +39,7 @@ use crate::index::levels::Levels;
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
-use crate::record::{Body, BucketId, Put, Record};
+use crate::record::{Body, BucketId, LargePut, Put, Record};
 use crate::version::{Durability, Version};
 
 /// What must hold of a key for a write to happen.
@@ -62,7 +62,19 @@ impl Keyspace {
         conditions: impl Iterator<Item = Condition<'a>> + Clone,
         durability: Durability,
     ) -> Result<Commit> {
-        let draft = Draft::encode(bucket.id, operations, &self.clock, self.seed);
+        self.submit_to(bucket.id, bucket, operations, conditions, durability)
+    }
+
+    /// [`Keyspace::submit`] to `bucket` itself or, if `id` is that one's, to its internal bucket.
+    pub(crate) fn submit_to<'a>(
+        self: &Arc<Self>,
+        id: BucketId,
+        bucket: &Arc<BucketState>,
+        operations: impl ExactSizeIterator<Item = OperationRef<'a>>,
+        conditions: impl Iterator<Item = Condition<'a>> + Clone,
+        durability: Durability,
+    ) -> Result<Commit> {
+        let draft = Draft::encode(id, operations, &self.clock, self.seed);
         let outcome = self
             .check_size(&draft)
             .and_then(|()| self.sequence(bucket, &draft, conditions, durability));
@@ -88,7 +100,7 @@ impl Keyspace {
     ) -> Result<Commit> {
         self.seal_if_full()?;
         loop {
-            let judging = self.look_up(bucket.id, draft, conditions.clone())?;
+            let judging = self.look_up(draft.bucket, draft, conditions.clone())?;
             match self.try_sequence(bucket, draft, &judging, durability)? {
                 Attempt::Answered(commit) => return Ok(commit),
                 Attempt::NoRoom => self.make_room(draft.buffer.byte_len())?,
@@ -145,7 +157,7 @@ impl Keyspace {
                 .map(Attempt::Answered);
         }
         let now_ms = self.clock.now_ms();
-        let Some(judged) = self.judge(bucket.id, judging, now_ms) else {
+        let Some(judged) = self.judge(draft.bucket, judging, now_ms) else {
             return Ok(Attempt::Overtaken);
         };
         if let Some(refusal) = judged.refusal {
@@ -237,16 +249,17 @@ impl Keyspace {
     ) {
         let version = appended.offset.get();
         self.begin_segment(sequencer, appended);
-        let members = sequencer.members(bucket.id);
+        let members = sequencer.members(draft.bucket);
         for entry in &draft.entries {
             let after = Location {
                 version,
                 record: version + entry.after.record,
                 ..entry.after
             };
-            let entered = sequencer
-                .memtable
-                .enter(&members, bucket.id, entry.hash, entry.key, after);
+            let entered =
+                sequencer
+                    .memtable
+                    .enter(&members, draft.bucket, entry.hash, entry.key, after);
             assert!(
                 entered,
                 "the log hands out offsets in order, and no key is in a batch twice"
@@ -254,7 +267,10 @@ impl Keyspace {
             let place = if entry.is_delete() { 0 } else { after.record };
             self.hot.outbid(entry.hash, place);
         }
-        bucket.written_at(version);
+        // A piece is no key of the bucket: until its commit nothing has been written.
+        if draft.bucket == bucket.id {
+            bucket.written_at(version);
+        }
         self.publish(sequencer, appended, time_ms);
     }
 
@@ -372,6 +388,7 @@ struct Judged {
 
 /// A batch encoded for the log, and what will be entered of it.
 struct Draft<'a> {
+    bucket: BucketId,
     buffer: BatchBuffer,
     entries: SmallVec<[DraftEntry<'a>; 1]>,
     has_puts: bool,
@@ -412,7 +429,7 @@ impl<'a> Draft<'a> {
                 EffectRef::Put { value, options } => {
                     has_puts = true;
                     after.kind = Kind::Value;
-                    after.value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
+                    after.value_bytes = value.len() as u64;
                     after.expires_ms = options.ttl_ms.map_or(0, |ttl| clock.deadline_ms(ttl));
                     let attributes = options.attributes.block();
                     Body::Put(Put {
@@ -420,6 +437,18 @@ impl<'a> Draft<'a> {
                         attributes,
                         expires_ms: after.expires_ms,
                         value,
+                    })
+                }
+                EffectRef::LargePut { large, options } => {
+                    has_puts = true;
+                    after.kind = Kind::Large;
+                    after.value_bytes = large.size;
+                    after.expires_ms = options.ttl_ms.map_or(0, |ttl| clock.deadline_ms(ttl));
+                    Body::LargePut(LargePut {
+                        key,
+                        attributes: options.attributes.block(),
+                        expires_ms: after.expires_ms,
+                        large: *large,
                     })
                 }
                 EffectRef::Delete => {
@@ -437,6 +466,7 @@ impl<'a> Draft<'a> {
             entries.push(DraftEntry { key, hash, after });
         }
         Draft {
+            bucket,
             buffer,
             entries,
             has_puts,

@@ -15,6 +15,14 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             value,
         })
     };
+    let large = |attributes, expires_ms| {
+        Body::LargePut(LargePut {
+            key: b"key",
+            attributes,
+            expires_ms,
+            large: large(VALUE_BYTES_MAX),
+        })
+    };
     let created = |name, options| Body::BucketCreated {
         name: BucketName::new(name).unwrap(),
         options,
@@ -39,6 +47,24 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             "put, both",
             record(24, u32::MAX, put(b"\x01a\x01\x001", 1, b"value")),
         ),
+        (
+            "put, a piece",
+            record(
+                24,
+                (1 << 31) + 1,
+                Body::Put(Put {
+                    key: b"\0\0\0\0\0\0\x01\x02\0\0\0\x03key",
+                    attributes: b"",
+                    expires_ms: 0,
+                    value: b"piece",
+                }),
+            ),
+        ),
+        ("large put", record(24, 1, large(b"", 0))),
+        (
+            "large put, both",
+            record(24, 1, large(b"\x01a\x01\x001", 1_795_507_200_000)),
+        ),
         ("delete", record(70_000, 1, Body::Delete { key: b"key" })),
         (
             "bucket created",
@@ -50,6 +76,15 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
         ),
         ("bucket dropped", record(24, 2, Body::BucketDropped)),
     ]
+}
+
+fn large(size: u64) -> Large {
+    Large {
+        size,
+        upload: 258,
+        piece_bytes: 65_536,
+        hash: [0xab; 32],
+    }
 }
 
 #[test]
@@ -112,6 +147,74 @@ fn keys_and_values_are_taken_up_to_their_limits_and_not_past_them() {
 }
 
 #[test]
+fn keys_of_pieces_are_as_much_longer_as_what_stands_before_the_owners() {
+    let key = vec![7; KEY_BYTES_MAX + PIECE_KEY_BYTES];
+    let body = Body::Delete { key: &key };
+    let record = Record {
+        place: 24,
+        bucket: BucketId(1).pieces(),
+        body,
+    };
+    let mut bytes = encoded(&record);
+    assert_eq!(Record::decode(&bytes).as_ref(), Ok(&record));
+    bytes.push(0);
+    assert!(Record::decode(&bytes).is_err());
+}
+
+#[test]
+fn large_puts_are_taken_up_to_their_limits_and_not_past_them() {
+    let check = |change: &dyn Fn(&mut Large)| {
+        let mut large = large(VALUE_BYTES_MAX);
+        change(&mut large);
+        large.check().is_ok()
+    };
+    assert!(check(&|_| {}));
+    assert!(!check(&|large| large.size += 1));
+    assert!(!check(&|large| large.piece_bytes = 0));
+    assert!(!check(&|large| large.piece_bytes = 65_537));
+    assert!(
+        !check(&|large| large.piece_bytes = 1_024),
+        "more pieces than have a number"
+    );
+    assert!(!check(&|large| large.upload = 0));
+    assert!(check(&|large| large.upload = VERSION_END - 1));
+    assert!(!check(&|large| large.upload = VERSION_END));
+
+    let body = Body::LargePut(LargePut {
+        key: b"k",
+        attributes: b"",
+        expires_ms: 0,
+        large: large(1 << 30),
+    });
+    let record = Record {
+        place: 24,
+        bucket: BucketId(1),
+        body,
+    };
+    let mut bytes = encoded(&record);
+    bytes.push(0);
+    assert!(Record::decode(&bytes).is_err(), "a tail");
+    bytes.truncate(bytes.len() - 2);
+    assert!(Record::decode(&bytes).is_err(), "a hash that is cut short");
+}
+
+#[test]
+fn nothing_but_pieces_stands_in_a_bucket_of_pieces() {
+    let pieces = [0x81, 0x80, 0x80, 0x80, 0x08];
+    for (kind, taken) in [(PUT, true), (DELETE, true), (BUCKET_DROPPED, false)] {
+        let body: &[u8] = match kind {
+            PUT => &[1, b'k'],
+            DELETE => b"k",
+            _ => &[],
+        };
+        let bytes = [&[kind, 24][..], &pieces, body].concat();
+        assert_eq!(Record::decode(&bytes).is_ok(), taken, "kind {kind}");
+    }
+    let bucket_0 = [&[DELETE, 24][..], &[0x80, 0x80, 0x80, 0x80, 0x08], b"k"].concat();
+    assert!(Record::decode(&bucket_0).is_err());
+}
+
+#[test]
 fn small_puts_cost_five_bytes_beside_key_and_value() {
     let put = Put {
         key: &[1; 24],
@@ -168,7 +271,7 @@ fn zeroed_bytes_are_never_a_record() {
 
 #[test]
 fn reserved_flags_and_unknown_kinds_and_options_are_refused() {
-    for tag in [0x00, 0x05, 0x0f, 0x41, 0x81, 0x12, 0x22, 0x13, 0x24] {
+    for tag in [0x00, 0x06, 0x0f, 0x41, 0x81, 0x12, 0x22, 0x13, 0x24] {
         assert!(
             Record::decode(&[tag, 24, 1, 1, b'k']).is_err(),
             "tag {tag:#x}"

@@ -1,6 +1,7 @@
 //! What stands in the index about one key.
 
 use crate::index::merged::Fault;
+use crate::limits::PIECE_BYTES_MAX;
 
 /// Where the newest version of a key stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub(crate) struct Entry {
     /// The offset of the batch that wrote it, less than 16 MiB below the record's.
     pub(crate) version: u64,
     pub(crate) kind: EntryKind,
-    /// Bytes of the value.
+    /// Bytes of the value; pieces of a large one.
     pub(crate) value_bytes: u32,
 }
 
@@ -20,14 +21,25 @@ pub(crate) enum EntryKind {
     Value,
     /// A value with a deadline, which stands in its record.
     Expiring,
+    /// A value in pieces, with or without a deadline. Its size stands in its record.
+    Large,
 }
 
 /// The size of an encoded entry.
 pub(super) const BYTES: usize = 16;
 
 impl Entry {
+    /// Bytes that the value counts for: of a large one, whole pieces of the greatest size.
+    pub(crate) fn counted_bytes(&self) -> u64 {
+        let unit = match self.kind {
+            EntryKind::Value | EntryKind::Expiring => 1,
+            EntryKind::Large => PIECE_BYTES_MAX as u64,
+        };
+        u64::from(self.value_bytes) * unit
+    }
+
     /// ```text
-    /// 0 record offset u64 | 8 place u24 | 11 kind u8: 1 value, 2 expiring | 12 value bytes u32
+    /// 0 record offset u64 | 8 place u24 | 11 kind u8: 1 value, 2 expiring, 3 large | 12 value bytes u32
     /// ```
     ///
     /// Little-endian; version = record offset - place. High bits of the kind must be 0: 0x80 is
@@ -42,6 +54,7 @@ impl Entry {
         bytes[11] = match self.kind {
             EntryKind::Value => VALUE,
             EntryKind::Expiring => EXPIRING,
+            EntryKind::Large => LARGE,
         };
         bytes[12..].copy_from_slice(&self.value_bytes.to_le_bytes());
         bytes
@@ -72,6 +85,7 @@ impl Entry {
         let kind = match kind {
             VALUE => Some(EntryKind::Value),
             EXPIRING => Some(EntryKind::Expiring),
+            LARGE => Some(EntryKind::Large),
             _ => None,
         };
         match (kind, record.checked_sub(u64::from(place))) {
@@ -88,5 +102,6 @@ impl Entry {
 
 const VALUE: u8 = 1;
 const EXPIRING: u8 = 2;
+const LARGE: u8 = 3;
 /// Places are below this: a batch is at most half as long.
 const PLACE_END: u64 = 1 << 24;

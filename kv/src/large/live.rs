@@ -1,0 +1,93 @@
+//! Which pieces are live, for whoever collects garbage. The rule stands in [`super`].
+
+use std::iter;
+use std::sync::Arc;
+
+use super::piece::PieceKey;
+use crate::batch::{EffectRef, OperationRef};
+use crate::bucket::state::BucketState;
+use crate::commit::Commit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::versions::Kind;
+use crate::keyspace::{Condition, Keyspace, Pin};
+use crate::record::BucketId;
+use crate::version::Durability;
+
+impl Keyspace {
+    /// Whether a piece is still needed; `bucket` is an internal one and `key` a key of it. The
+    /// answer "no" is final.
+    ///
+    /// Cost: one look-up of the owner's key; of a large value also its commit record.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the key is no piece's, or the owner's record does not verify; `Io`.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "asked once segments are collected")
+    )]
+    pub(crate) fn is_piece_live(&self, bucket: BucketId, key: &[u8]) -> Result<bool> {
+        let Some((upload, owner)) = PieceKey::parts(key) else {
+            let key = key.escape_ascii();
+            let message = format!("the key \"{key}\" of bucket {} is no piece's", bucket.0);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        };
+        // Asked before the owner: an upload is held until its commit is sequenced. And after: a
+        // reader holds what it found, then makes sure that nothing newer is durable.
+        let uses = self.uses();
+        let live = uses.is_held(upload)
+            || !self.is_superseded(bucket.owner(), owner, upload)?
+            || uses.is_held(upload);
+        Ok(live)
+    }
+
+    /// Whether a version of a key that is newer than this one is durable. Once so, it stays so.
+    pub(super) fn is_outlived(&self, bucket: BucketId, key: &[u8], version: u64) -> Result<bool> {
+        let (pin, _) = self.pin();
+        let watermark = self.log().durable().get();
+        let durable = self.visible_at(bucket, key, &Pin { watermark, ..pin })?;
+        Ok(durable.version > version)
+    }
+
+    /// Whether the newest version of the owner's key is durable and not the commit of `upload`.
+    fn is_superseded(&self, bucket: BucketId, owner: &[u8], upload: u64) -> Result<bool> {
+        let newest = self.newest_sequenced(bucket, owner)?;
+        if !self.is_durable(newest.version) {
+            return Ok(false);
+        }
+        if newest.kind != Kind::Large {
+            return Ok(true);
+        }
+        let (_, large) = self.read_large(bucket, owner, &newest)?;
+        Ok(large.upload != upload)
+    }
+
+    /// Takes dead pieces out of the index, by their keys in the internal bucket of `bucket`.
+    ///
+    /// # Errors
+    ///
+    /// Those of any write.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "called once segments are collected")
+    )]
+    pub(crate) fn forget_pieces(
+        self: &Arc<Self>,
+        bucket: &Arc<BucketState>,
+        keys: &[&[u8]],
+    ) -> Result<Commit> {
+        let operations = keys.iter().map(|&key| OperationRef {
+            key,
+            effect: EffectRef::Delete,
+        });
+        let no_conditions = iter::empty::<Condition<'_>>();
+        let durability = Durability::Buffered;
+        self.submit_to(
+            bucket.id.pieces(),
+            bucket,
+            operations,
+            no_conditions,
+            durability,
+        )
+    }
+}
