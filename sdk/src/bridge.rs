@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A bounded pool of blocking calls. Clones share it. Runs on the tokio runtime of its caller.
 #[derive(Clone, Debug)]
@@ -62,15 +62,22 @@ impl Bridge {
                 places.acquire_owned().await.map_err(|_| Refused::Stopped)?
             }
         };
-        let task = tokio::task::spawn_blocking(move || {
-            let value = call();
-            drop(place);
-            value
-        });
-        task.await.map_err(|error| match error.is_panic() {
-            true => Refused::Panicked,
-            false => Refused::Stopped,
-        })
+        run_at(place, call).await
+    }
+
+    /// Runs a blocking call on the pool once it is its turn, however many wait: for the next part
+    /// of something that was let in already, so that their number is bounded elsewhere.
+    ///
+    /// # Errors
+    /// See [`Refused`]; never `Full`.
+    pub async fn run_in_turn<T, F>(&self, call: F) -> Result<T, Refused>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let places = Arc::clone(&self.shared.places);
+        let place = places.acquire_owned().await.map_err(|_| Refused::Stopped)?;
+        run_at(place, call).await
     }
 
     /// Calls that run now.
@@ -82,6 +89,22 @@ impl Bridge {
     pub fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
     }
+}
+
+async fn run_at<T, F>(place: OwnedSemaphorePermit, call: F) -> Result<T, Refused>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let task = tokio::task::spawn_blocking(move || {
+        let value = call();
+        drop(place);
+        value
+    });
+    task.await.map_err(|error| match error.is_panic() {
+        true => Refused::Panicked,
+        false => Refused::Stopped,
+    })
 }
 
 impl Default for Bridge {

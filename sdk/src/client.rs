@@ -151,7 +151,8 @@ impl Bucket {
     /// The value of a key; `None` when the key is absent.
     ///
     /// # Errors
-    /// `bucket_not_found`; those of any read.
+    /// `bucket_not_found`; `value_too_large` over 8 MiB, for which there is
+    /// [`Bucket::get_stream`]; those of any read.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
         let key = key.as_ref();
         check_bucket_name(&self.name)?;
@@ -285,6 +286,10 @@ macro_rules! terms {
 }
 terms!(Put);
 terms!(Delete);
+
+mod stream;
+pub use stream::{GetStream, PutStream, ValueStream};
+pub(crate) use stream::{Source, bounds, unreadable};
 
 impl IntoFuture for Put {
     type Output = Result<u64>;

@@ -21,6 +21,10 @@ use crate::wire::{
 };
 use crate::write::{Change, Expect, Receipt, Write};
 
+mod large;
+
+pub use large::{Upload, Value};
+
 /// A store in this process. Clones share it.
 #[derive(Clone)]
 pub struct Embedded {
@@ -77,18 +81,22 @@ impl Embedded {
         &self.shared.bridge
     }
 
-    /// The value of a key. Answered in place: the index is in memory and the value in a map, so
-    /// there is nothing that a thread of the pool would do sooner.
+    /// The value of a key. Answered in place unless it is kept in pieces: the index is in memory
+    /// and the value in a map, so there is nothing that a thread of the pool would do sooner.
     ///
     /// # Errors
-    /// `bucket_not_found`, `corrupt`.
-    #[expect(
-        clippy::unused_async,
-        reason = "a read of what is not in memory will wait"
-    )]
+    /// `bucket_not_found`, `corrupt`; `value_too_large` over 8 MiB.
     pub async fn get(&self, bucket: &str, key: &[u8]) -> Result<Option<Entry>> {
         let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
-        Ok(bucket.get(key).map_err(error)?.map(entry))
+        let Some(reader) = bucket.open(key).map_err(error)? else {
+            return Ok(None);
+        };
+        if reader.entry().has_value() {
+            return Ok(Some(entry(reader.entry().clone())));
+        }
+        let key = key.to_vec();
+        let found = self.run(move || bucket.get(&key)).await?;
+        Ok(found.map(entry))
     }
 
     /// Makes a write happen. Its conditions are decided by the store, against what is newest.
@@ -246,16 +254,7 @@ impl Embedded {
 fn batch(write: Write) -> Result<Batch> {
     let mut batch = Batch::new();
     for (key, expect) in write.conditions {
-        let versions = |list: Vec<u64>| list.into_iter().map(Version::new).collect();
-        batch = batch.require(
-            key,
-            match expect {
-                Expect::Exists => cairn_kv::Expect::Exists,
-                Expect::Absent => cairn_kv::Expect::Absent,
-                Expect::OneOf(list) => cairn_kv::Expect::OneOf(versions(list)),
-                Expect::NoneOf(list) => cairn_kv::Expect::NoneOf(versions(list)),
-            },
-        );
+        batch = batch.require(key, expected(expect));
     }
     for change in write.changes {
         batch = match change {
@@ -264,19 +263,31 @@ fn batch(write: Write) -> Result<Batch> {
                 value,
                 ttl_ms,
                 content_type,
-            } => {
-                let mut attributes = Attributes::new();
-                if let Some(text) = content_type {
-                    attributes
-                        .set(Attributes::CONTENT_TYPE, text)
-                        .map_err(error)?;
-                }
-                batch.put_with(key, value, PutOptions { ttl_ms, attributes })
-            }
+            } => batch.put_with(key, value, put_options(ttl_ms, content_type)?),
             Change::Delete { key } => batch.delete(key),
         };
     }
     Ok(batch)
+}
+
+fn expected(expect: Expect) -> cairn_kv::Expect {
+    let versions = |list: Vec<u64>| list.into_iter().map(Version::new).collect();
+    match expect {
+        Expect::Exists => cairn_kv::Expect::Exists,
+        Expect::Absent => cairn_kv::Expect::Absent,
+        Expect::OneOf(list) => cairn_kv::Expect::OneOf(versions(list)),
+        Expect::NoneOf(list) => cairn_kv::Expect::NoneOf(versions(list)),
+    }
+}
+
+fn put_options(ttl_ms: Option<u64>, content_type: Option<String>) -> Result<PutOptions> {
+    let mut attributes = Attributes::new();
+    if let Some(text) = content_type {
+        attributes
+            .set(Attributes::CONTENT_TYPE, text)
+            .map_err(error)?;
+    }
+    Ok(PutOptions { ttl_ms, attributes })
 }
 
 fn page(
@@ -351,14 +362,15 @@ fn snapshot(bucket: &cairn_kv::Bucket, cursor: &Cursor, leases: &Leases) -> Resu
     ))
 }
 
+fn content_type(entry: &cairn_kv::Entry) -> Option<String> {
+    let text = entry.attributes.get_str(Attributes::CONTENT_TYPE);
+    text.map(str::to_owned)
+}
+
 fn entry(entry: cairn_kv::Entry) -> Entry {
-    let content_type = entry
-        .attributes
-        .get_str(Attributes::CONTENT_TYPE)
-        .map(str::to_owned);
     Entry {
         version: entry.version.get(),
-        content_type,
+        content_type: content_type(&entry),
         value: entry.value,
     }
 }

@@ -32,9 +32,11 @@ pub mod wire;
 mod write;
 
 #[cfg(any(feature = "embedded", feature = "remote"))]
-pub use client::{Batch, Bucket, Cairn, Delete, Entry, Put, check_bucket_name};
+pub use client::{
+    Batch, Bucket, Cairn, Delete, Entry, GetStream, Put, PutStream, ValueStream, check_bucket_name,
+};
 #[cfg(feature = "embedded")]
-pub use embedded::Embedded;
+pub use embedded::{Embedded, Upload, Value};
 pub use error::{Error, Result, is_retryable};
 #[cfg(feature = "remote")]
 pub use remote::ConnectOptions;
@@ -43,4 +45,4 @@ pub use retry::Retry;
 #[cfg(any(feature = "embedded", feature = "remote"))]
 pub use scan::{Pages, Scan, ScanRequest};
 pub use wire::{BucketInfo, BucketOptions, Code, Deleted, Durability, Item, Page, Status};
-pub use write::{Change, Expect, Receipt, Write, check_key};
+pub use write::{Change, Expect, Receipt, UploadTerms, Write, check_key};

@@ -4,6 +4,7 @@
 //! (`wire::key_target`). A reply that is no problem document and no success is reported with its
 //! status; it is never taken for data.
 
+mod large;
 mod reply;
 
 use std::time::Duration;
@@ -18,8 +19,8 @@ use crate::retry::Retry;
 use crate::scan::ScanRequest;
 use crate::wire::{
     BatchRequest, BucketInfo, BucketList, BucketOptions, Code, Condition, DURABILITY_HEADER,
-    DeleteOp, Deleted, Durability, Op, Page, PutOp, Status, Written, bucket_target, key_target,
-    percent_encode,
+    DeleteOp, Deleted, Durability, Op, Page, PutOp, Status, VALUE_BYTES_MAX, Written,
+    bucket_target, key_target, percent_encode,
 };
 use crate::write::{Change, Expect, Receipt, Write};
 use reply::Reply;
@@ -78,6 +79,9 @@ impl ConnectOptions {
 #[derive(Debug)]
 pub(crate) struct Remote {
     http: reqwest::Client,
+    /// Without a limit on how long all of a request may take.
+    streaming: reqwest::Client,
+    request_timeout: Duration,
     /// Scheme, host and port, without a slash at the end.
     origin: String,
     retry: Retry,
@@ -93,19 +97,25 @@ impl Remote {
             value.set_sensitive(true);
             headers.insert(reqwest::header::AUTHORIZATION, value);
         }
-        let http = reqwest::Client::builder()
-            .default_headers(headers)
-            .connect_timeout(options.connect_timeout)
-            .timeout(options.request_timeout)
-            // Below the server's own bound, so that a request rarely meets a closing connection.
-            .pool_idle_timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .user_agent(concat!("cairn-sdk/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| invalid(format!("no HTTP client can be made: {error}")))?;
+        let client = || {
+            reqwest::Client::builder()
+                .default_headers(headers.clone())
+                .connect_timeout(options.connect_timeout)
+                // Below the server's own bound, so that a request rarely meets a closing connection.
+                .pool_idle_timeout(Duration::from_secs(30))
+                .redirect(reqwest::redirect::Policy::none())
+                .tcp_nodelay(true)
+                .user_agent(concat!("cairn-sdk/", env!("CARGO_PKG_VERSION")))
+        };
+        let build = |client: reqwest::ClientBuilder| {
+            client
+                .build()
+                .map_err(|error| invalid(format!("no HTTP client can be made: {error}")))
+        };
         Ok(Self {
-            http,
+            http: build(client().timeout(options.request_timeout))?,
+            streaming: build(client())?,
+            request_timeout: options.request_timeout,
             origin,
             retry: options.retry,
         })
@@ -118,7 +128,11 @@ impl Remote {
     }
 
     pub(crate) async fn get(&self, bucket: &str, key: &[u8]) -> Result<Option<Entry>> {
-        let reply = self.read(&key_target(bucket, key), "").await?;
+        let target = key_target(bucket, key);
+        // A larger value is not read only to be refused.
+        let bytes_max = Some(VALUE_BYTES_MAX as u64);
+        let request = || self.request(Method::GET, &target, "");
+        let reply = self.send(true, bytes_max, request).await?;
         match reply.success() {
             Ok(reply) => Ok(Some(Entry {
                 version: reply.version()?,
@@ -281,24 +295,25 @@ impl Remote {
 
     /// A request that only reads: repeated after any transport failure.
     async fn read(&self, target: &str, query: &str) -> Result<Reply> {
-        self.send(true, || self.request(Method::GET, target, query))
+        self.send(true, None, || self.request(Method::GET, target, query))
             .await
     }
 
     /// A request that changes something: repeated only where it certainly did nothing.
     async fn change(&self, request: impl Fn() -> Result<RequestBuilder>) -> Result<Reply> {
-        self.send(false, request).await
+        self.send(false, None, request).await
     }
 
     async fn send(
         &self,
         repeatable: bool,
+        bytes_max: Option<u64>,
         request: impl Fn() -> Result<RequestBuilder>,
     ) -> Result<Reply> {
         let mut made = 0;
         loop {
             made += 1;
-            let (again, asked, outcome) = match Reply::of(request()?).await {
+            let (again, asked, outcome) = match Reply::of(request()?, bytes_max).await {
                 Ok(reply) => (reply.was_refused(), reply.retry_after(), Ok(reply)),
                 Err(error) => {
                     let untouched = error.is_connect();
@@ -314,10 +329,20 @@ impl Remote {
     }
 
     fn request(&self, method: Method, target: &str, query: &str) -> Result<RequestBuilder> {
+        self.request_of(&self.http, method, target, query)
+    }
+
+    fn request_of(
+        &self,
+        client: &reqwest::Client,
+        method: Method,
+        target: &str,
+        query: &str,
+    ) -> Result<RequestBuilder> {
         let mark = if query.is_empty() { "" } else { "?" };
         let url = Url::parse(&format!("{}{target}{mark}{query}", self.origin))
             .map_err(|error| invalid(format!("{target:?} makes no URL: {error}")))?;
-        Ok(self.http.request(method, url))
+        Ok(client.request(method, url))
     }
 }
 

@@ -31,6 +31,8 @@ pub use target::{bucket_target, key_target, percent_encode};
 pub const KEY_BYTES_MAX: usize = 4096;
 /// The largest value that travels as one body and is stored as one record.
 pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The largest value, 5 TiB. One over [`VALUE_BYTES_MAX`] comes and goes as a stream.
+pub const LARGE_VALUE_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024 * 1024;
 /// The most operations of one batch.
 pub const BATCH_OPS_MAX: usize = 10_000;
 /// The most decoded bytes of keys and values in one batch.

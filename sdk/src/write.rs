@@ -52,6 +52,19 @@ pub enum Expect {
     NoneOf(Vec<u64>),
 }
 
+/// What is asked of a value that comes as a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UploadTerms {
+    /// After how many milliseconds the key expires; `None` clears an earlier deadline.
+    pub ttl_ms: Option<u64>,
+    /// The media type to keep with the value.
+    pub content_type: Option<String>,
+    /// What must hold of the key when the value has come and is made the key's.
+    pub expects: Vec<Expect>,
+    /// What the reply must vouch for. A value over 1 MiB is never vouched for as less than `Local`.
+    pub durability: Option<Durability>,
+}
+
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {

@@ -5,6 +5,7 @@
 mod process {
     mod clients;
     mod command;
+    mod large;
     mod life;
     mod run;
 }

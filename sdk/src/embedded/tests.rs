@@ -217,6 +217,7 @@ fn the_limits_on_the_wire_are_the_stores() {
     use cairn_kv::limits;
     assert_eq!(wire::KEY_BYTES_MAX, limits::KEY_BYTES_MAX);
     assert_eq!(wire::VALUE_BYTES_MAX, limits::VALUE_RECORD_BYTES_MAX);
+    assert_eq!(wire::LARGE_VALUE_BYTES_MAX, limits::VALUE_BYTES_MAX);
     assert_eq!(wire::BATCH_OPS_MAX, limits::BATCH_OPS_MAX);
     assert_eq!(wire::BATCH_BYTES_MAX, limits::BATCH_BYTES_MAX);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, RETRY_AFTER};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
@@ -16,20 +16,41 @@ pub(super) struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// Bytes of a body that was not read because of them.
+    too_large: Option<u64>,
 }
 
 impl Reply {
-    /// Sends a request and reads all of its reply.
-    pub(super) async fn of(request: RequestBuilder) -> Result<Self, reqwest::Error> {
-        let response = request.send().await?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        let body = response.bytes().await?;
-        Ok(Self {
-            status,
-            headers,
-            body,
-        })
+    /// Sends a request and reads all of its reply, or nothing of one over `bytes_max`.
+    pub(super) async fn of(
+        request: RequestBuilder,
+        bytes_max: Option<u64>,
+    ) -> Result<Self, reqwest::Error> {
+        Self::read(request.send().await?, bytes_max).await
+    }
+
+    /// Reads all of a reply, or nothing of one over `bytes_max`.
+    pub(super) async fn read(
+        response: Response,
+        bytes_max: Option<u64>,
+    ) -> Result<Self, reqwest::Error> {
+        let mut reply = Self::head(&response);
+        let size = response.content_length();
+        match (size, bytes_max) {
+            (Some(size), Some(bytes_max)) if size > bytes_max => reply.too_large = Some(size),
+            _ => reply.body = response.bytes().await?,
+        }
+        Ok(reply)
+    }
+
+    /// A reply without its body.
+    pub(super) fn head(response: &Response) -> Self {
+        Self {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: Bytes::new(),
+            too_large: None,
+        }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -55,6 +76,12 @@ impl Reply {
 
     /// This reply if it is a success, else the error that it reports.
     pub(super) fn success(self) -> Result<Self> {
+        if let Some(size) = self.too_large {
+            return Err(Error::new(
+                Code::ValueTooLarge,
+                format!("the value has {size} bytes: read it as a stream"),
+            ));
+        }
         if self.status.is_success() {
             return Ok(self);
         }
@@ -107,6 +134,6 @@ impl Reply {
     }
 }
 
-fn strange(detail: impl Into<String>) -> Error {
+pub(super) fn strange(detail: impl Into<String>) -> Error {
     Error::new(Code::Other("unexpected_reply".to_owned()), detail)
 }

@@ -139,6 +139,48 @@ fn a_url_names_a_server_and_nothing_more() {
     }
 }
 
+#[tokio::test]
+async fn a_value_over_8_mib_is_not_read_only_to_be_refused() {
+    let (remote, _) = scripted(vec![
+        "HTTP/1.1 200 OK\r\netag: \"7\"\r\ncontent-length: 8388609\r\n\r\nx",
+    ])
+    .await;
+    let error = remote.get("b", b"k").await.unwrap_err();
+    assert_eq!(*error.code(), Code::ValueTooLarge);
+}
+
+#[tokio::test]
+async fn a_value_that_breaks_off_is_an_error_and_no_end() {
+    let (remote, _) = scripted(vec![
+        "HTTP/1.1 200 OK\r\netag: \"7\"\r\ncontent-length: 10\r\n\r\nhalf",
+        "HTTP/1.1 206 Partial Content\r\netag: \"7\"\r\ncontent-length: 3\r\n\
+         content-range: bytes 0-2/10\r\n\r\nhal",
+    ])
+    .await;
+    let mut value = remote
+        .get_stream("b", b"k", (0, None))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((value.version(), value.size()), (7, 10));
+    let mut found = Vec::new();
+    let error = loop {
+        match value.next().await {
+            Ok(part) => found.extend_from_slice(&part.expect("no end before the last byte")),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(
+        (&found[..], error.code()),
+        (&b"half"[..], &Code::Unreachable)
+    );
+    let other = remote
+        .get_stream("b", b"k", (0, Some(4)))
+        .await
+        .unwrap_err();
+    assert_eq!(other.code().as_str(), "unexpected_reply");
+}
+
 #[test]
 fn conditions_become_the_two_headers_of_rfc_9110() {
     let text = |expects: &[&Expect]| {

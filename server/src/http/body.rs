@@ -1,10 +1,12 @@
 //! Bodies: read within a size, within a budget of memory, and at a pace.
 //!
-//! - A body that one record holds is read whole, up to the limit of its route.
+//! - A body that one record holds is read whole, up to the limit of its route. A larger one is
+//!   taken frame by frame: the next is asked for when the store has taken the one before, so a
+//!   client sends at the pace of the disk.
 //! - What bodies hold in memory beyond [`FREE_BYTES`] each is taken from one [`Budget`]; when it is
 //!   spent the request is refused as `overloaded`, whatever the number of requests.
 //! - A peer must not stall: each piece has `stall` to arrive, and the whole must average
-//!   [`PACE_BYTES_PER_S`] once `stall` has passed.
+//!   [`PACE_BYTES_PER_S`] once `stall` has passed. Only the time in which the server waits counts.
 //! - A request that was refused may still be sending. Closing then would reset the connection and
 //!   lose the refusal on its way, so what was not read is drained, within [`DRAIN_BYTES_MAX`] and
 //!   [`DRAIN_TIME_MAX`].
@@ -17,7 +19,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::header::EXPECT;
-use cairn_sdk::Code;
+use cairn_sdk::{Code, ValueStream};
+use futures_util::Stream;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -92,46 +95,49 @@ pub(crate) struct Reading<'a> {
     pub(crate) stall: Duration,
 }
 
+/// A body as far as it was read.
+pub(crate) enum Read {
+    /// It is here.
+    Whole(Bytes, Held),
+    /// It is larger: what came so far, and where the rest comes from.
+    More(Bytes, Frames, Held),
+}
+
 impl Reading<'_> {
     /// Reads a body whole. What it holds of the budget comes with it.
-    pub(crate) async fn read(&self, mut body: Body) -> Result<(Bytes, Held)> {
-        let mut held = Held::default();
+    pub(crate) async fn read(&self, body: Body) -> Result<(Bytes, Held)> {
         let announced = body.size_hint().lower();
         if announced > self.bytes_max as u64 {
             return Err(self.over(announced));
         }
+        match self.begin(body).await? {
+            Read::Whole(bytes, held) => Ok((bytes, held)),
+            Read::More(_, frames, _) => Err(self.over(frames.bytes)),
+        }
+    }
+
+    /// Reads a body whole, or until it turns out to be larger than is read whole.
+    pub(crate) async fn begin(&self, body: Body) -> Result<Read> {
+        let mut held = Held::default();
         let announced = body
             .size_hint()
             .exact()
             .and_then(|bytes| usize::try_from(bytes).ok());
-        let started = Instant::now();
         let mut pieces = Pieces::default();
-        loop {
-            let deadline = started + self.stall + pace(pieces.bytes);
-            let deadline = deadline.min(Instant::now() + self.stall);
-            let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
-                Ok(None) => return Ok((pieces.join(), held)),
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => {
-                    return Err(Problem::invalid(format!("the body ended early: {error}")));
-                }
-                Err(_) => {
-                    return Err(Problem::new(
-                        Code::RequestTimeout,
-                        format!("the body stalled after {} bytes", pieces.bytes),
-                    ));
-                }
-            };
-            if let Ok(data) = frame.into_data() {
-                let bytes = pieces.bytes + data.len();
-                if bytes > self.bytes_max {
-                    return Err(self.over(bytes as u64));
-                }
-                // Joining copies, so for a moment more than one piece takes twice its size.
-                self.budget.hold(&mut held, bytes)?;
-                pieces.push(data, announced);
+        let mut frames = Frames::of(body, self.stall);
+        if announced.is_some_and(|bytes| bytes > self.bytes_max) {
+            return Ok(Read::More(Bytes::new(), frames, held));
+        }
+        while let Some(data) = frames.next().await? {
+            let bytes = pieces.bytes + data.len();
+            // Joining copies, so for a moment more than one piece takes twice its size.
+            self.budget.hold(&mut held, bytes)?;
+            pieces.push(data, announced);
+            if bytes > self.bytes_max {
+                return Ok(Read::More(pieces.join(), frames, held));
             }
         }
+        Ok(Read::Whole(pieces.join(), held))
     }
 
     fn over(&self, bytes: u64) -> Problem {
@@ -143,9 +149,83 @@ impl Reading<'_> {
     }
 }
 
-fn pace(bytes: usize) -> Duration {
-    Duration::from_millis(bytes as u64 * 1000 / PACE_BYTES_PER_S)
+/// The frames of a body, at a pace.
+pub(crate) struct Frames {
+    body: Body,
+    stall: Duration,
+    bytes: u64,
+    /// How long the peer was waited for.
+    waited: Duration,
 }
+
+impl Frames {
+    fn of(body: Body, stall: Duration) -> Self {
+        Self {
+            body,
+            stall,
+            bytes: 0,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The next bytes; `None` at the end of the body.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let patience = (self.stall + pace(self.bytes)).saturating_sub(self.waited);
+            let asked = Instant::now();
+            let frame = tokio::time::timeout(patience.min(self.stall), self.body.frame()).await;
+            self.waited += asked.elapsed();
+            match frame {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.bytes += data.len() as u64;
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    return Err(Problem::invalid(format!("the body ended early: {error}")));
+                }
+                Err(_) => {
+                    return Err(Problem::new(
+                        Code::RequestTimeout,
+                        format!("the body stalled after {} bytes", self.bytes),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn pace(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / PACE_BYTES_PER_S)
+}
+
+/// The body of an answer that is read from the store while it is sent.
+pub(crate) struct Sent(ValueStream);
+
+impl Sent {
+    pub(crate) fn body(stream: ValueStream) -> Body {
+        Body::new(Self(stream))
+    }
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = cairn_sdk::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, cairn_sdk::Error>>> {
+        let next = Pin::new(&mut self.0).poll_next(cx);
+        next.map(|part| part.map(|part| part.map(Frame::data)))
+    }
+}
+
+/// Marks an answer that holds this much memory while it is sent, whatever its size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streamed(pub(crate) usize);
 
 /// The pieces of a body. A lone piece, as small bodies are, is passed on without a copy.
 #[derive(Default)]

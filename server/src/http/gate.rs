@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tower_service::Service;
 
 use super::App;
-use super::body::{FREE_BYTES, Held, Holding, Tracked};
+use super::body::{FREE_BYTES, Held, Holding, Streamed, Tracked};
 use crate::problem::{Problem, Reported, Result};
 
 /// The gate of a server. Clones share it.
@@ -116,8 +116,13 @@ impl Gate {
 
     /// A large answer keeps its place and its share of the memory until it is sent.
     fn keep_room(&self, response: Response<Body>, room: OwnedSemaphorePermit) -> Response<Body> {
-        let bytes = response.body().size_hint().exact().unwrap_or(u64::MAX);
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes = match response.extensions().get::<Streamed>() {
+            Some(&Streamed(bytes)) => bytes,
+            None => {
+                let bytes = response.body().size_hint().exact().unwrap_or(u64::MAX);
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }
+        };
         if bytes <= FREE_BYTES {
             return response;
         }

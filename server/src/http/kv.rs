@@ -1,5 +1,6 @@
 //! One key: `/v1/kv/{bucket}/{key}` and `/v1/key/{bucket}?key_b64=`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -9,10 +10,13 @@ use axum::http::header::{
     CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, Response, StatusCode};
-use cairn_sdk::wire::{self, DURABILITY_HEADER, Deleted, VALUE_BYTES_MAX, Written};
-use cairn_sdk::{Change, Code, Durability, Entry, Receipt, Write};
+use cairn_sdk::wire::{
+    self, DURABILITY_HEADER, Deleted, LARGE_VALUE_BYTES_MAX, VALUE_BYTES_MAX, Written,
+};
+use cairn_sdk::{Change, Code, Durability, Receipt, UploadTerms, Value, Write};
+use http_body::Body as _;
 
-use super::body::Reading;
+use super::body::{Frames, Read, Reading, Sent, Streamed};
 use super::condition::{Conditions, Verdict, etag};
 use super::key::{KeyTarget, names_no_key, readable, writable};
 use super::query::Query;
@@ -106,18 +110,18 @@ async fn read(
     caller(&request)?.may(Role::Reader, &target.bucket)?;
     readable(&target.bucket)?;
     let conditions = Conditions::of(request.headers())?;
-    let entry = app
+    let value = app
         .store
-        .get(&target.bucket, &target.key)
+        .open_value(&target.bucket, &target.key)
         .await?
         .ok_or_else(|| Problem::new(Code::KeyNotFound, "the bucket holds no such key"))?;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
-    headers.insert(ETAG, header(&etag(entry.version))?);
+    headers.insert(ETAG, header(&etag(value.version()))?);
     // A value changes at any time: whoever caches one asks again.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    match conditions.of_read(entry.version) {
-        Verdict::Failed => return Err(mismatch(entry.version)),
+    match conditions.of_read(value.version()) {
+        Verdict::Failed => return Err(mismatch(value.version())),
         Verdict::NotModified => {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
@@ -127,51 +131,60 @@ async fn read(
     let selection = match *request.method() {
         // A range is defined for GET alone.
         Method::HEAD => Selection::Whole,
-        _ => select(request.headers(), entry.value.len() as u64, entry.version)?,
+        _ => select(request.headers(), value.size(), value.version())?,
     };
-    fill(response, entry, selection)
+    let with_body = *request.method() != Method::HEAD;
+    fill(response, &value, selection, with_body)
 }
 
 fn fill(
     mut response: Response<Body>,
-    entry: Entry,
+    value: &Value,
     selection: Selection,
+    with_body: bool,
 ) -> Result<Response<Body>> {
-    let size = entry.value.len();
-    let body = match selection {
-        Selection::Whole => entry.value,
+    let size = value.size();
+    let range = match selection {
+        Selection::Whole => 0..size,
         Selection::Part { first, last } => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let range = header(&content_range(first, last, size as u64))?;
+            let range = header(&content_range(first, last, size))?;
             response.headers_mut().insert(CONTENT_RANGE, range);
-            slice(&entry.value, first, last)
+            first..last + 1
         }
     };
     let headers = response.headers_mut();
-    let media_type = entry
-        .content_type
-        .as_deref()
-        .and_then(|text| HeaderValue::from_str(text).ok());
+    let media_type = value
+        .content_type()
+        .and_then(|text| HeaderValue::from_str(&text).ok());
     let media_type =
         media_type.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_TYPE, media_type);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A stored page must not run as a page of this server, with its rights.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    *response.body_mut() = Body::from(body);
+    if let Some(whole) = value.whole() {
+        *response.body_mut() = Body::from(slice(&whole, &range));
+    } else {
+        let held = if with_body { STREAM_BYTES } else { 0 };
+        response.extensions_mut().insert(Streamed(held));
+        if with_body {
+            *response.body_mut() = Sent::body(value.stream(range));
+        }
+    }
     Ok(response)
 }
 
-/// The bytes from `first` up to and including `last`, both of which lie in the value.
-fn slice(value: &Bytes, first: u64, last: u64) -> Bytes {
+/// The bytes of a range that lies in the value.
+fn slice(value: &Bytes, range: &Range<u64>) -> Bytes {
     let at = |offset: u64| {
         usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(value.len())
     };
-    value.slice(at(first)..at(last + 1))
+    value.slice(at(range.start)..at(range.end))
 }
 
 #[utoipa::path(
@@ -206,30 +219,70 @@ async fn put(
     writable(&target.bucket)?;
     let content_type = one_line(request.headers(), &CONTENT_TYPE)?;
     let terms = Terms::of(request.headers())?;
+    let body = request.into_body();
+    let announced = body.size_hint().lower();
+    if announced > LARGE_VALUE_BYTES_MAX {
+        let detail = format!(
+            "a body of {announced} bytes or more, at most {LARGE_VALUE_BYTES_MAX} are taken"
+        );
+        return Err(Problem::new(Code::ValueTooLarge, detail));
+    }
     let reading = Reading {
         budget: &app.bodies,
-        bytes_max: VALUE_BYTES_MAX,
+        // Who does not tell the size gets no more memory for it than an upload needs.
+        bytes_max: match body.size_hint().exact() {
+            Some(_) => VALUE_BYTES_MAX,
+            None => UNTOLD_BYTES_MAX,
+        },
         too_large: || Code::ValueTooLarge,
         stall: app.stall,
     };
-    let (value, _held) = reading.read(request.into_body()).await?;
     let key = Bytes::from(target.key);
-    let change = Change::Put {
-        key: key.clone(),
-        value,
-        ttl_ms,
-        content_type,
+    let receipt = match reading.begin(body).await? {
+        Read::Whole(value, _held) => {
+            let change = Change::Put {
+                key: key.clone(),
+                value,
+                ttl_ms,
+                content_type,
+            };
+            let write = terms.write(key, change);
+            app.store.write(&target.bucket, write).await?
+        }
+        Read::More(begin, frames, mut held) => {
+            app.bodies.hold(&mut held, STREAM_BYTES)?;
+            let terms = UploadTerms {
+                ttl_ms,
+                content_type,
+                expects: terms.conditions.into_expects().collect(),
+                durability: terms.durability,
+            };
+            upload(&app, &target.bucket, &key, terms, begin, frames).await?
+        }
     };
-    let receipt = app
-        .store
-        .write(&target.bucket, terms.write(key, change))
-        .await?;
     acknowledged(
         receipt,
         &Written {
             version: receipt.version,
         },
     )
+}
+
+/// Passes a body on to the store as it comes. If it ends early, nothing is written.
+async fn upload(
+    app: &App,
+    bucket: &str,
+    key: &[u8],
+    terms: UploadTerms,
+    begin: Bytes,
+    mut frames: Frames,
+) -> Result<Receipt> {
+    let mut upload = app.store.upload(bucket, key, terms).await?;
+    upload.write(begin).await?;
+    while let Some(bytes) = frames.next().await? {
+        upload.write(bytes).await?;
+    }
+    Ok(upload.finish().await?)
 }
 
 #[utoipa::path(
@@ -334,6 +387,12 @@ fn mismatch(version: u64) -> Problem {
     )
     .with_version(version)
 }
+
+/// What a stream holds in memory, in either direction.
+const STREAM_BYTES: usize = 3 << 20;
+
+/// What is read of a body of unknown size before it is taken for a large one.
+const UNTOLD_BYTES_MAX: usize = 1 << 20;
 
 fn header(text: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(text).map_err(|error| Problem::new(Code::Internal, error.to_string()))

@@ -3,6 +3,7 @@
 mod buckets;
 mod gate;
 mod keys;
+mod large;
 mod lists;
 mod openapi;
 

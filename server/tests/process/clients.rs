@@ -102,20 +102,22 @@ fn a_body_that_stalls_is_408_and_a_truncated_one_writes_nothing() {
 #[test]
 fn a_body_over_the_limit_is_told_to_a_client_that_sends_it_all() {
     let server = Server::in_memory(&[]);
-    let size = (8 << 20) + 1;
+    const BATCH: &str = "POST /v1/batch/b HTTP/1.1\r\nhost: localhost\r\n";
+    let size = (32 << 20) + 1;
     let close = "connection: close\r\n";
     let announced = format!(
-        "{PUT}{close}content-length: {size}\r\n\r\n{}",
+        "{BATCH}{close}content-length: {size}\r\n\r\n{}",
         "x".repeat(size)
     );
-    is_problem(&server.exchange(&announced), 413, "value_too_large");
+    is_problem(&server.exchange(&announced), 413, "batch_too_large");
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
     let chunked = format!(
-        "{PUT}{close}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
-        chunk.repeat(10)
+        "{BATCH}{close}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        chunk.repeat(34)
     );
-    is_problem(&server.exchange(&chunked), 413, "value_too_large");
+    is_problem(&server.exchange(&chunked), 413, "batch_too_large");
     let mut waiting = server.connect();
+    let size = (5_u64 << 40) + 1;
     let head = format!("{PUT}expect: 100-continue\r\ncontent-length: {size}\r\n\r\n");
     waiting.write_all(head.as_bytes()).unwrap();
     is_problem(&read_all(&mut waiting), 413, "value_too_large");
@@ -194,7 +196,11 @@ fn keys_keep_their_bytes_all_the_way_through_the_socket() {
 
 /// Resident memory of a server that is not of files.
 fn memory_kib(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    memory_of(server.child.id())
+}
+
+pub(super) fn memory_of(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("RssAnon:"))

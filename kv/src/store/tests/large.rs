@@ -598,7 +598,13 @@ fn law_1_and_2_an_upload_stopped_at_any_call_is_there_whole_or_not_at_all() {
             let mut upload = bucket.upload("k", PutOptions::default())?;
             for part in bytes(seed, length).chunks(20_000) {
                 upload.write(part)?;
-                bucket.submit_put(b"other", b"x", &PutOptions::default(), Durability::Buffered)?;
+                let beside = bucket.submit_put(
+                    b"other",
+                    b"x",
+                    &PutOptions::default(),
+                    Durability::Buffered,
+                )?;
+                drop(beside);
                 store.step()?;
             }
             upload.finish(&[], Durability::Local)?.wait()?;
@@ -746,4 +752,40 @@ fn writers_of_large_and_small_values_do_not_disturb_each_other() {
         }
     });
     assert_eq!(bucket.scan(Scan::default()).unwrap().count(), 301);
+}
+
+/// `cargo test --release -p cairn-kv -- --ignored --nocapture large_value_figures`
+#[test]
+#[ignore = "takes a gigabyte of disk; prints figures"]
+fn large_value_figures() {
+    let directory = std::env::temp_dir().join(format!("cairn-large-{}", std::process::id()));
+    let store = Store::open(&directory).unwrap();
+    let bucket = store.bucket("b").unwrap();
+    let value = bytes(1, 1 << 20);
+    for round in 0..3 {
+        let began = std::time::Instant::now();
+        let mut upload = bucket.upload("k", PutOptions::default()).unwrap();
+        for _ in 0..256 {
+            upload.write(&value).unwrap();
+        }
+        let put = upload.finish(&[], Durability::Local).unwrap();
+        put.wait().unwrap();
+        let put_s = began.elapsed().as_secs_f64();
+        let began = std::time::Instant::now();
+        let reader = bucket.open("k").unwrap().unwrap();
+        let (mut offset, mut chunks) = (0, 0);
+        while offset < reader.entry().size {
+            offset += reader.chunk_at(offset).unwrap().len() as u64;
+            chunks += 1;
+        }
+        let get_s = began.elapsed().as_secs_f64();
+        let rate = |seconds: f64| 256.0 / seconds;
+        println!(
+            "round {round}: put {:.0} MiB/s, get {:.0} MiB/s in {chunks} pieces",
+            rate(put_s),
+            rate(get_s)
+        );
+    }
+    drop((bucket, store));
+    std::fs::remove_dir_all(directory).unwrap();
 }

@@ -222,15 +222,3 @@ async fn what_the_store_does_not_do_yet_is_refused_and_not_pretended() {
     site.get("/v1/watch/b").await.is_problem(404, "not_found");
     site.get("/v1/log").await.is_problem(404, "not_found");
 }
-
-#[tokio::test]
-async fn a_value_of_8_mib_is_taken_and_one_byte_more_is_not() {
-    let site = Site::new();
-    let value = vec![7; 8 << 20];
-    site.put("/v1/kv/b/k", value.clone()).await.version();
-    assert_eq!(site.get("/v1/kv/b/k").await.body, value);
-    let more = vec![7; (8 << 20) + 1];
-    site.put("/v1/kv/b/k", more)
-        .await
-        .is_problem(413, "value_too_large");
-}
