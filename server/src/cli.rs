@@ -9,16 +9,20 @@
 mod bucket;
 mod completions;
 mod delete;
+mod download;
 mod export;
 mod get;
 mod import;
 mod output;
+mod place;
 mod progress;
 mod put;
 mod scan;
 mod serve;
 mod status;
 mod store;
+mod stream;
+mod upload;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -55,6 +59,8 @@ fn run_client(client: Client) -> ExitCode {
             Client::Scan(command) => (command.common.json, scan::run(command).await),
             Client::Import(command) => (command.common.json, import::run(command).await),
             Client::Export(command) => (command.common.json, export::run(command).await),
+            Client::Upload(command) => (command.common.json, upload::run(command).await),
+            Client::Download(command) => (command.common.json, download::run(command).await),
             Client::Bucket(command) => (command.common.json, bucket::run(command).await),
             Client::Status(command) => (command.common.json, status::run(command).await),
         }
@@ -89,6 +95,8 @@ enum Client {
     Scan(scan::Command),
     Import(import::Command),
     Export(export::Command),
+    Upload(upload::Command),
+    Download(download::Command),
     Bucket(bucket::Command),
     Status(status::Command),
 }

@@ -10,7 +10,7 @@
 
 use std::io::Write;
 
-use cairn_sdk::wire::{Base64, Item};
+use cairn_sdk::wire::{Base64, Item, VALUE_BYTES_MAX};
 use cairn_sdk::{Bucket, Cairn};
 use clap::Args;
 use serde::Serialize;
@@ -50,7 +50,11 @@ async fn write(cairn: &Cairn, command: &Command, output: &mut Output) -> Result<
             }
             line.clear();
             write_row(&mut line, &item)?;
-            output.raw(&line)?;
+            if item.value_b64.is_none() && item.size > VALUE_BYTES_MAX as u64 {
+                write_large(&bucket, &mut item, output).await?;
+            } else {
+                output.raw(&line)?;
+            }
             rows += 1;
             progress.at(rows, None);
         }
@@ -83,6 +87,33 @@ fn write_row(out: &mut impl Write, item: &Item) -> std::io::Result<()> {
     };
     serde_json::to_writer(&mut *out, &row)?;
     out.write_all(b"\n")
+}
+
+/// Writes the row of a value that only comes as a stream, as base64 and without holding it.
+async fn write_large(bucket: &Bucket, item: &mut Item, output: &mut Output) -> Result<(), Failed> {
+    let Some(mut value) = bucket.get_stream(item.key_b64.0.clone()).await? else {
+        return Ok(());
+    };
+    item.version = value.version();
+    let mut row = Vec::new();
+    write_row(&mut row, item)?;
+    row.truncate(row.len() - "}\n".len());
+    output.raw(&row)?;
+    output.raw(b",\"value_b64\":\"")?;
+    // Three bytes are four characters: what is left over goes before the next part.
+    let mut left = Vec::new();
+    while let Some(part) = value.next().await? {
+        left.extend_from_slice(&part);
+        let rest = left.split_off(left.len() - left.len() % 3);
+        write_base64(&std::mem::replace(&mut left, rest), output)?;
+    }
+    write_base64(&left, output)?;
+    Ok(output.raw(b"\"}\n")?)
+}
+
+fn write_base64(bytes: &[u8], output: &mut Output) -> std::io::Result<()> {
+    let quoted = serde_json::to_vec(&Base64::from(bytes))?;
+    output.raw(&quoted[1..quoted.len() - 1])
 }
 
 /// The bytes as JSON, if they are that, on one line, and with nothing around that parsing the row

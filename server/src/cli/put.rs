@@ -1,14 +1,14 @@
 //! `cairn put`.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use cairn_sdk::wire::{VALUE_BYTES_MAX, Written};
 use clap::Args;
 
 use super::store::Asked;
-use super::{Common, Failed, bytes};
+use super::{Common, Failed, bytes, stream};
 
 /// Write a key
 #[derive(Args)]
@@ -36,31 +36,44 @@ pub(super) struct Command {
     pub(super) common: Common,
 }
 
-pub(super) async fn run(command: Command) -> Result<(), Failed> {
-    let value = match command.value {
+/// Both kinds of puts take the same terms.
+macro_rules! with_terms {
+    ($put:expr, $command:expr) => {{
+        let mut put = $put;
+        if let Some(ttl_ms) = $command.ttl_ms {
+            put = put.ttl(Duration::from_millis(ttl_ms));
+        }
+        if let Some(media_type) = &$command.content_type {
+            put = put.content_type(media_type);
+        }
+        if let Some(version) = $command.if_version {
+            put = put.if_version(version);
+        }
+        if $command.if_absent {
+            put = put.if_absent();
+        }
+        if let Some(durability) = $command.asked.durability {
+            put = put.durability(durability);
+        }
+        put
+    }};
+}
+
+pub(super) async fn run(mut command: Command) -> Result<(), Failed> {
+    let value = match command.value.take() {
         Some(value) if value != "-" => bytes(value),
         _ => from_stdin()?,
     };
     let cairn = command.common.place.to_write().await?;
-    let mut put = cairn
-        .bucket(&*command.bucket)
-        .put(bytes(command.key), value);
-    if let Some(ttl_ms) = command.ttl_ms {
-        put = put.ttl(Duration::from_millis(ttl_ms));
-    }
-    if let Some(media_type) = command.content_type {
-        put = put.content_type(media_type);
-    }
-    if let Some(version) = command.if_version {
-        put = put.if_version(version);
-    }
-    if command.if_absent {
-        put = put.if_absent();
-    }
-    if let Some(durability) = command.asked.durability {
-        put = put.durability(durability);
-    }
-    let outcome = put.await;
+    let bucket = cairn.bucket(&*command.bucket);
+    let key = bytes(std::mem::take(&mut command.key));
+    let outcome = if value.len() > VALUE_BYTES_MAX {
+        let rest = io::Cursor::new(value).chain(io::stdin());
+        let put = bucket.put_stream(key, stream::of_reader(rest));
+        with_terms!(put, command).await
+    } else {
+        with_terms!(bucket.put(key, value), command).await
+    };
     cairn.close().await?;
     let version = outcome?;
     let mut output = command.common.output();
@@ -68,10 +81,11 @@ pub(super) async fn run(command: Command) -> Result<(), Failed> {
     Ok(output.finish()?)
 }
 
+/// All of stdin, or of a large value the beginning.
 fn from_stdin() -> Result<Vec<u8>, Failed> {
     let mut value = Vec::new();
-    // One more than fits tells that it does not.
-    std::io::stdin()
+    // One more than is put at once tells that there is more.
+    io::stdin()
         .lock()
         .take(VALUE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut value)?;

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use cairn_sdk::wire::{Base64, Item, PAGE_ITEMS_MAX};
-use cairn_sdk::{Bucket, Cairn, Scan};
+use cairn_sdk::wire::{Base64, Item, PAGE_ITEMS_MAX, VALUE_BYTES_MAX};
+use cairn_sdk::{Bucket, Cairn, Code, Scan};
 use clap::Args;
 
 use super::output::{Output, visible};
@@ -91,12 +91,20 @@ fn narrowed(bucket: &Bucket, command: &mut Command) -> Scan {
 }
 
 /// Reads a value that a page leaves out, being large. It may have changed since; then what it is
-/// now is shown, with the version of now.
+/// now is shown, with the version of now. A value that only comes as a stream stays out.
 pub(super) async fn fetch(bucket: &Bucket, item: &mut Item) -> Result<(), Failed> {
-    if let Some(entry) = bucket.get(&item.key_b64.0).await? {
-        item.version = entry.version;
-        item.size = entry.value.len() as u64;
-        item.value_b64 = Some(Base64(entry.value));
+    if item.size > VALUE_BYTES_MAX as u64 {
+        return Ok(());
     }
-    Ok(())
+    match bucket.get(&item.key_b64.0).await {
+        Ok(Some(entry)) => {
+            item.version = entry.version;
+            item.size = entry.value.len() as u64;
+            item.value_b64 = Some(Base64(entry.value));
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        Err(error) if *error.code() == Code::ValueTooLarge => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

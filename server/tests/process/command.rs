@@ -360,3 +360,75 @@ fn completions_are_printed_for_each_shell() {
         Some(2)
     );
 }
+
+#[test]
+fn large_values_go_through_pipes_and_files_and_come_back_the_same() {
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let value: Vec<u8> = (0_u32..)
+        .flat_map(u32::to_le_bytes)
+        .take(21 << 20)
+        .collect();
+    std::fs::write(path("film"), &value).unwrap();
+    for place in Place::both() {
+        let told_version = place.run(&["upload", &path("film"), "files/2024/film", "--json"]);
+        assert!(told_version.status.success(), "{}", told(&told_version));
+        let version: Value = serde_json::from_slice(&told_version.stdout).unwrap();
+        let down = place.run(&["download", "files/2024/film", &path("back")]);
+        assert!(down.status.success(), "{}", told(&down));
+        assert_eq!(stdout(&down), "22020096 bytes\n");
+        assert!(std::fs::read(path("back")).unwrap() == value);
+        assert!(!Path::new(&path("back.part")).exists());
+        let got = place.run(&["get", "files", "2024/film"]);
+        assert!(got.stdout == value);
+        let item = place.run(&["get", "files", "2024/film", "--json"]);
+        let item: Value = serde_json::from_slice(&item.stdout).unwrap();
+        assert_eq!(
+            (&item["size"], &item["version"]),
+            (&value.len().into(), &version["version"])
+        );
+        assert!(item["value_b64"].is_null());
+        let exported = place.run(&["export", "files"]);
+        assert!(exported.status.success(), "{}", told(&exported));
+        let row: Value = serde_json::from_slice(&exported.stdout).unwrap();
+        assert_eq!(
+            row["value_b64"].as_str().map(str::len),
+            Some(value.len() / 3 * 4)
+        );
+        let listed = place.run(&["scan", "files"]);
+        assert_eq!(stdout(&listed), "2024/film\n");
+
+        let refused = place.run(&["upload", &path("film"), "files/2024/film", "--if-absent"]);
+        assert_eq!(refused.status.code(), Some(4), "{}", told(&refused));
+        assert_eq!(
+            place.code(&["download", "files/nothing", &path("none")]),
+            Some(3)
+        );
+        assert!(!Path::new(&path("none")).exists());
+        assert_eq!(
+            place.code(&["upload", &path("missing"), "files/k"]),
+            Some(1)
+        );
+        assert_eq!(place.code(&["upload", &path("film"), "files"]), Some(2));
+
+        let mut piped = cairn();
+        piped.args(["put", "files", "piped", "-"]);
+        match &place {
+            Place::Server(server) => piped.args(["--url", &server.url()]),
+            Place::Directory(directory) => piped.arg("--data").arg(directory.path()),
+        };
+        let mut child = piped
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(&value[..9 << 20])
+            .unwrap();
+        assert!(child.wait_with_output().unwrap().status.success());
+        assert!(place.run(&["get", "files", "piped"]).stdout == value[..9 << 20]);
+    }
+}
