@@ -242,6 +242,17 @@ impl History {
         let floor = partition.dropped_end();
         assert!(floor >= self.dropped_end, "the floor fell to {floor}");
         self.dropped_end = floor;
+        let complete = found.iter().filter(|(offset, _)| *offset >= floor);
+        let mut reader = partition.tail(floor)?;
+        for (offset, records) in complete {
+            let batch = reader.next()?.expect("a tail yields what a replay does");
+            assert_eq!(batch.offset, *offset, "a tail yields what a replay does");
+            assert!(
+                batch.records().map(|(_, payload)| payload).eq(records),
+                "a tail yields what a replay does"
+            );
+        }
+        assert!(reader.next()?.is_none(), "a tail yields no more than that");
         let mut last_serial = 0;
         let mut present = BTreeMap::new();
         for (offset, records) in found {
