@@ -27,6 +27,7 @@
 //! `Poisoned`, and `visible` falls back to `durable` for good. Nothing is retried on the same
 //! file; no footer and no mark is written any more; the close counts as unclean.
 
+mod backup;
 mod lead;
 mod mark;
 mod replay;
@@ -57,6 +58,7 @@ use crate::vfs::{File, Vfs};
 use retention::Pins;
 use tail::Watcher;
 
+pub(crate) use backup::{BACKUP_FILES, BACKUP_NAMES};
 pub use lead::BUFFERED_BYTES_MAX;
 pub use replay::ReplayedBatch;
 pub use retention::{Dropped, SegmentPin};

@@ -127,7 +127,7 @@ impl Partition {
         self.durable()
     }
 
-    fn mark_time_ms(&self) -> u64 {
+    pub(super) fn mark_time_ms(&self) -> u64 {
         self.newest_time_ms
             .load(Ordering::Relaxed)
             .max(self.options.clock.now_ms())
