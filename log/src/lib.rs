@@ -35,7 +35,7 @@ pub use identity::{LogId, Offset, PartitionId};
 pub use log::{Log, Options, PARTITIONS_MAX};
 pub use partition::{
     Appended, BUFFERED_BYTES_MAX, Dropped, Durability, Partition, PartitionStatus, RecordBytes,
-    ReplayedBatch, SegmentPin, SegmentSpan,
+    ReplayedBatch, SegmentPin, SegmentSpan, TailBatch, TailReader,
 };
 pub use recovery::RecoveryReport;
 pub use segment::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};

@@ -122,14 +122,20 @@ fn walk(
     Ok(ControlFlow::Continue(()))
 }
 
-fn next_batch(segment: &Segment, offset: Offset, end: Offset) -> Option<(Offset, BatchHeader)> {
+/// The end and the header of the batch at `offset`, if it ends by `end`. Its records are not looked
+/// at.
+pub(super) fn next_batch(
+    segment: &Segment,
+    offset: Offset,
+    end: Offset,
+) -> Option<(Offset, BatchHeader)> {
     let head = segment.bytes(offset..offset.plus(BATCH_HEADER_BYTES as u64).min(end))?;
     let header = BatchHeader::decode(&head, offset, segment.seed())?;
     let batch_end = offset.plus(header.batch_bytes());
     (batch_end <= end).then_some((batch_end, header))
 }
 
-fn damaged(segment: &Segment, offset: Offset) -> Error {
+pub(super) fn damaged(segment: &Segment, offset: Offset) -> Error {
     let what = "a batch that was durable does not verify";
     Error::corrupt(segment.path(), segment.position(offset), what)
 }
