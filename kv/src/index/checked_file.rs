@@ -329,9 +329,11 @@ impl Inner {
         let before = self.length.load(Ordering::Acquire);
         if length < before {
             self.length.store(length, Ordering::Release);
-            self.file.set_length(physical_length(length))?;
-        } else {
-            self.file.set_length(physical_length(length))?;
+        }
+        self.file.set_length(physical_length(length))?;
+        if before == 0 && length > 0 {
+            // The second slot of page 0 was not cut off with the page.
+            self.write_header(&[])?;
         }
         // Pages between the two lengths are not written, whatever a sector that survived the
         // loss of a length says.
