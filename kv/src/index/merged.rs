@@ -124,6 +124,8 @@ impl Merged {
                 if file.length() == 0 {
                     return Err(Fault::Damaged(format!("{}: cut short", file.name())));
                 }
+                // Whoever made it may have died before its name was durable.
+                sync_name(vfs, path)?;
                 let database = open_database(&file, cache_bytes)?;
                 Merged::over(vfs, path, identity, file, database)
             }
@@ -151,10 +153,8 @@ impl Merged {
         let file = CheckedFile::create(file, name, &identity.to_bytes()).map_err(Fault::Io)?;
         let database = open_database(&file, cache_bytes)?;
         merge::make_tables(&database, &file)?;
-        let parent = path.parent().unwrap_or(Path::new(""));
-        vfs.rename(&unfinished, path)
-            .and_then(|()| vfs.sync_directory(parent, NAME))
-            .map_err(Fault::Io)?;
+        vfs.rename(&unfinished, path).map_err(Fault::Io)?;
+        sync_name(vfs, path)?;
         Merged::over(vfs, path, identity, file, database)
     }
 
@@ -202,6 +202,11 @@ fn open_database(file: &CheckedFile, cache_bytes: usize) -> Result<Database, Fau
         .set_repair_callback(|session| session.abort())
         .create_with_backend(file.clone())
         .map_err(|error| Fault::of_database(error, file))
+}
+
+fn sync_name(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), Fault> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    vfs.sync_directory(parent, NAME).map_err(Fault::Io)
 }
 
 /// A key of the table of entries.

@@ -51,7 +51,7 @@ enum Change {
 }
 
 /// What an index should hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 struct Model {
     covered: u64,
     state: Vec<u8>,
@@ -119,6 +119,13 @@ impl Model {
         let changes: Vec<Change> = places.into_values().collect();
         changes.iter().for_each(|change| after.apply(change));
         (changes, after)
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (covered, keys) = (self.covered, self.entries.len());
+        write!(formatter, "{keys} keys up to {covered}")
     }
 }
 

@@ -113,3 +113,16 @@ fn without_its_sync_a_merge_is_lost_or_found_damaged() {
     }
     assert!(lost > 0);
 }
+
+#[test]
+fn a_name_that_an_earlier_life_did_not_sync_is_made_durable() {
+    let disk = SimulatedDisk::new(1);
+    disk.ignore_sync(NAME);
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    drop(open(&vfs).unwrap());
+    let disk = disk.process_death();
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let (_merged, model) = grown(&vfs, &mut Random(1));
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.power_loss(Survival::Nothing));
+    assert_eq!(read(&open(&vfs).unwrap().view()).unwrap(), model);
+}

@@ -156,6 +156,42 @@ fn a_failure_in_the_middle_of_a_range_is_not_noticed() {
     }
 }
 
+/// Pages that only an older view needs are not all kept from being used again.
+#[test]
+fn an_older_view_is_right_or_a_fault_after_a_failure() {
+    let mut faults = 0;
+    for seed in 1..=30 {
+        let disk = SimulatedDisk::new(seed);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let mut random = Random(seed);
+        let (merged, mut model) = grown(&vfs, &mut random);
+        let mut views = vec![(merged.view(), model.clone())];
+        for _ in 0..3 {
+            let (changes, after) = model.next(&mut random, 200);
+            let view = merge(&merged, &changes, &after).unwrap();
+            views.push((view, after.clone()));
+            model = after;
+        }
+        disk.fail_write(disk.counts().writes + 1 + random.below(20) as u64);
+        let (changes, after) = model.next(&mut random, 200);
+        if merge(&merged, &changes, &after).is_ok() {
+            continue;
+        }
+        let newest = views.len() - 1;
+        for (at, (view, model)) in views.iter().enumerate() {
+            match read(view) {
+                Ok(found) => assert_eq!(found, *model, "seed {seed}, view {at}"),
+                Err(fault) => {
+                    assert!(matches!(fault, Fault::Io(_)), "seed {seed}: {fault:?}");
+                    assert!(at < newest, "seed {seed}: {fault}");
+                    faults += 1;
+                }
+            }
+        }
+    }
+    assert!(faults > 0);
+}
+
 #[test]
 fn an_index_that_can_not_be_made_leaves_nothing_in_the_way() {
     for nth in 1.. {
