@@ -1,7 +1,7 @@
 //! Merging newer records into the index.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
@@ -72,6 +72,7 @@ impl Merged {
             return Err(Fault::Io(io::Error::other(message)).into());
         }
         self.check_room(expected)?;
+        let _watch = PanicWatch(&self.broken);
         let merged = self.transact(apply);
         // redb does not go on after an error of its file, nor after a commit that failed.
         let cause = match &merged {
@@ -259,6 +260,18 @@ impl Merge<'_> {
         self.filter = filter;
         self.filter_keys = len;
         Ok(())
+    }
+}
+
+/// Ends merging if the owner panics in a merge: redb stores no page map after that, and without
+/// one the next open could only read the whole file.
+struct PanicWatch<'a>(&'a OnceLock<String>);
+
+impl Drop for PanicWatch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.get_or_init(|| "a panic in a merge".to_owned());
+        }
     }
 }
 

@@ -160,6 +160,32 @@ fn what_the_owner_refuses_is_undone() {
 }
 
 #[test]
+fn a_panic_in_a_merge_undoes_it_and_ends_merging() {
+    let vfs = memory();
+    let merged = open(&vfs).unwrap();
+    let before = change(&merged, |merge| {
+        put(merge, b"a", entry(1, 1));
+    });
+    let panicking = std::panic::AssertUnwindSafe(|| {
+        change(&merged, |merge| {
+            put(merge, b"b", entry(2, 2));
+            panic!("the owner's");
+        })
+    });
+    assert!(std::panic::catch_unwind(panicking).is_err());
+    let expected = read(&before).unwrap();
+    assert_eq!(read(&merged.view()).unwrap(), expected);
+    let again = merged.merge(Expected::default(), |_| Ok::<_, Fault>(Summary::default()));
+    assert!(matches!(again, Err(Fault::Io(_))));
+    drop((before, merged));
+    let merged = open(&vfs).unwrap();
+    assert_eq!(read(&merged.view()).unwrap(), expected);
+    change(&merged, |merge| {
+        put(merge, b"b", entry(2, 2));
+    });
+}
+
+#[test]
 fn a_range_keeps_to_its_bounds_both_ways() {
     let merged = open(&memory()).unwrap();
     let all: Vec<Vec<u8>> = (0..60u32)
