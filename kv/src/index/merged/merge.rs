@@ -5,13 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::filter::{FILTER_BYTES_MAX, Filter};
 use super::view::View;
 use super::{
     ENTRIES, Entry, FILTER, FILTER_CHUNK_BYTES, Fault, META, META_COVERED, META_STATE, Merged,
     entry, full_key,
 };
 use crate::index::checked_file::{CheckedFile, PAGE_BYTES};
+use crate::index::filter::Filter;
 use crate::index::hash::HashSeed;
 use crate::record::BucketId;
 
@@ -331,7 +331,7 @@ fn store(
         .map_err(in_storage)?;
     let mut chunks = transaction.open_table(FILTER).map_err(in_table)?;
     let mut count = 0;
-    for (number, chunk) in (0..).zip(filter.as_bytes().chunks(FILTER_CHUNK_BYTES)) {
+    for (number, chunk) in (0..).zip(filter.to_bytes().chunks(FILTER_CHUNK_BYTES)) {
         let stored = chunks.get(number).map_err(in_storage)?;
         let is_stored = stored.is_some_and(|stored| stored.value() == chunk);
         if !is_stored {
@@ -348,5 +348,7 @@ fn store(
 const ENTRY_BYTES: u64 = 24;
 /// Kept free beyond what a merge seems to need.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
+/// The largest filter; of more keys it denies fewer.
+const FILTER_BYTES_MAX: usize = 64 << 20;
 /// What the smallest filter is good for.
 const FILTER_KEYS_MIN: usize = 10_000;

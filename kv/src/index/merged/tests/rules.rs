@@ -1,6 +1,7 @@
 //! What a merge does and what a view shows.
 
 use super::*;
+use crate::index::merged::merge::{Merge, Outcome};
 
 const B: BucketId = BucketId(2);
 
@@ -200,7 +201,7 @@ fn a_range_keeps_to_its_bounds_both_ways() {
         }
     });
     let bounds = |key: &'static str| {
-        let key = key.as_bytes();
+        let key = key.to_bytes();
         [Bound::Included(key), Bound::Excluded(key)]
     };
     let ends: Vec<Bound<&[u8]>> = ["", "000", "001", "050", "051", "118", "119", "zzz"]
@@ -251,11 +252,11 @@ fn the_filter_grows_with_the_keys_and_is_found_again() {
             }
         });
     }
-    let grown = merged.view().filter.as_bytes();
+    let grown = merged.view().filter.to_bytes();
     assert!(grown.len() > 2 * first, "{} after {first}", grown.len());
     drop(merged);
     let view = open(&vfs).unwrap().view();
-    assert!(view.filter.as_bytes() == grown);
+    assert!(view.filter.to_bytes() == grown);
     let holds = |number: u32| view.may_hold(seed.hash(B, &number.to_be_bytes()));
     assert!((0..24_000).all(holds));
     let falsely = (24_000..124_000).filter(|&number| holds(number)).count();
@@ -303,7 +304,7 @@ fn the_index_of_another_log_or_partition_is_made_anew() {
     for strange in ["", "something else", &"x".repeat(10_000)] {
         vfs.remove(Path::new(PATH)).unwrap();
         let file = vfs.create(Path::new(PATH)).unwrap();
-        file.write_at(strange.as_bytes(), 0).unwrap();
+        file.write_at(strange.to_bytes(), 0).unwrap();
         let fault = open(&vfs).err();
         assert!(matches!(fault, Some(Fault::Damaged(_))), "{fault:?}");
     }
