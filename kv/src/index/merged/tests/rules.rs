@@ -201,7 +201,7 @@ fn a_range_keeps_to_its_bounds_both_ways() {
         }
     });
     let bounds = |key: &'static str| {
-        let key = key.to_bytes();
+        let key = key.as_bytes();
         [Bound::Included(key), Bound::Excluded(key)]
     };
     let ends: Vec<Bound<&[u8]>> = ["", "000", "001", "050", "051", "118", "119", "zzz"]
@@ -304,7 +304,7 @@ fn the_index_of_another_log_or_partition_is_made_anew() {
     for strange in ["", "something else", &"x".repeat(10_000)] {
         vfs.remove(Path::new(PATH)).unwrap();
         let file = vfs.create(Path::new(PATH)).unwrap();
-        file.write_at(strange.to_bytes(), 0).unwrap();
+        file.write_at(strange.as_bytes(), 0).unwrap();
         let fault = open(&vfs).err();
         assert!(matches!(fault, Some(Fault::Damaged(_))), "{fault:?}");
     }
