@@ -249,6 +249,20 @@ impl Bucket {
         View::begin(&self.keyspace, &self.state)
     }
 
+    /// The bucket as it was at `version`, whose batch is included: any version above 0 up to the
+    /// newest, and it means the newest batch at or below it. Deadlines are judged by the time of
+    /// that batch.
+    ///
+    /// Cost: reads of the past ask the runs of all segments, a few nanoseconds each.
+    ///
+    /// # Errors
+    ///
+    /// `Compacted` if history no longer reaches back to `version`, or it is above the newest;
+    /// `BucketNotFound` if there was no such bucket then.
+    pub fn at(&self, version: Version) -> Result<View> {
+        View::past(&self.keyspace, &self.state, version)
+    }
+
     /// Begins a scan of the bucket as it is now.
     ///
     /// Cost: keys that are new since the last scan are sorted first.

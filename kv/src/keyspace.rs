@@ -23,7 +23,10 @@
 //! * `read`: point reads;
 //! * `count`: how many keys there are;
 //! * `open`: how all of this is rebuilt at open;
-//! * `maintain`: runs, merges, and index files that are of no use.
+//! * `maintain`: when runs are written, and index files that are of no use;
+//! * `merge`: how runs become one index;
+//! * `history`: reads of the past, and how far they reach;
+//! * `gc`: how the space of what is dead is given back.
 //!
 //! # Locks
 //!
@@ -35,14 +38,18 @@
 
 pub(crate) mod buckets;
 mod count;
+mod gc;
 mod heads;
+mod history;
 mod maintain;
+mod merge;
 mod open;
 mod read;
 mod sequence;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -54,6 +61,8 @@ use crate::index::hot::HotIndex;
 use crate::index::levels::Levels;
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
+use crate::index::run::Run;
+use crate::index::walk::Archive;
 use crate::options::IndexOptions;
 use crate::record::BucketId;
 use crate::version::Version;
@@ -79,6 +88,12 @@ pub(crate) struct Keyspace {
     dropping: Mutex<Vec<Arc<BucketState>>>,
     maintenance: Mutex<Maintenance>,
     signal: Signal,
+    /// Superseded versions that nobody at or above it sees may be gone.
+    floor: AtomicU64,
+    /// Levels that have been replaced and may still be in use.
+    superseded_levels: Mutex<Vec<Weak<Levels>>>,
+    /// The runs of merged segments that were asked for, by the base of their segment.
+    archive: Mutex<BTreeMap<u64, Arc<Run>>>,
 }
 
 /// What only the thread that orders writes may touch.
@@ -94,6 +109,15 @@ struct Sequencer {
 pub(crate) struct Pin {
     pub(crate) levels: Arc<Levels>,
     pub(crate) watermark: u64,
+    /// Of a moment in the past: its time, and the runs of what is merged.
+    pub(crate) past: Option<Past>,
+}
+
+/// What it takes to read the past.
+#[derive(Clone)]
+pub(crate) struct Past {
+    pub(crate) time_ms: u64,
+    pub(crate) archive: Archive,
 }
 
 impl Keyspace {
@@ -121,7 +145,12 @@ impl Keyspace {
         let watermark = self.watermark();
         let version = Version::new(heads.below(watermark));
         let levels = Arc::clone(&levels);
-        (Pin { levels, watermark }, version)
+        let pin = Pin {
+            levels,
+            watermark,
+            past: None,
+        };
+        (pin, version)
     }
 
     /// The version of the newest batch that readers see.

@@ -36,6 +36,8 @@ pub(crate) struct IndexOptions {
     pub(crate) cache_bytes: u64,
     /// Runs are merged when they have this many entries, and a tenth of those merged already.
     pub(crate) merge_entries: u64,
+    /// What the buckets of a partition may always keep of superseded versions together.
+    pub(crate) history_bytes_min: u64,
 }
 
 impl IndexOptions {
@@ -61,6 +63,7 @@ impl Options {
                 hot_index_bytes: 64 << 20,
                 cache_bytes: 64 << 20,
                 merge_entries: 1 << 20,
+                history_bytes_min: 8 << 20,
             },
             buffered_sync: Duration::from_millis(1_000),
             threads: true,
@@ -127,6 +130,14 @@ impl Options {
     /// Where time comes from. Default: the system.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Options {
         self.clock = clock;
+        self
+    }
+
+    /// Bytes of superseded versions that are always kept within a bucket's time. Default 8 MiB;
+    /// for tests.
+    #[doc(hidden)]
+    pub fn history_bytes_min(mut self, bytes: u64) -> Options {
+        self.index.history_bytes_min = bytes;
         self
     }
 

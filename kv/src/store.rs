@@ -291,6 +291,12 @@ impl Open {
         &self.keyspaces[usize::from(bucket.partition)]
     }
 
+    /// The history floor of a bucket's partition.
+    #[cfg(test)]
+    fn floor(&self, bucket: &Bucket) -> u64 {
+        self.keyspaces[usize::from(bucket.info().unwrap().partition)].floor()
+    }
+
     /// The index of each partition as it is now.
     #[cfg(test)]
     fn levels(&self) -> Vec<Arc<crate::index::levels::Levels>> {

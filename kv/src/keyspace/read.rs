@@ -37,8 +37,7 @@ impl Keyspace {
             return Ok(self.unless_expired(found));
         }
         let stamp = self.hot.stamp(hash);
-        let found = self.locate_newest(hash, bucket.id, key)?;
-        let entry = self.resolve(bucket.id, key, &found.location)?;
+        let (found, entry) = self.get_located(hash, bucket.id, key)?;
         if let (Some(stamp), true, Some(_)) = (stamp, found.is_newest, &entry) {
             self.hot.fill(hash, found.location.record, stamp);
         }
@@ -53,10 +52,44 @@ impl Keyspace {
         pin: &Pin,
     ) -> Result<Option<Entry>> {
         let hash = self.seed.hash(bucket.id, key);
-        let locate =
-            |levels: &Levels| levels.locate(&self.log, hash, bucket.id, key, pin.watermark);
-        let found = self.repairing(&pin.levels, locate)?;
-        self.resolve(bucket.id, key, &found.location)
+        let (id, watermark) = (bucket.id, pin.watermark);
+        let log = &self.log;
+        let locate = |pin: &Pin| match &pin.past {
+            Some(past) => pin
+                .levels
+                .locate_ever(&past.archive, log, hash, id, key, watermark),
+            None => pin
+                .levels
+                .locate(log, hash, id, key, watermark)
+                .map(|found| found.location),
+        };
+        let location = match locate(pin) {
+            Ok(location) => location,
+            Err(error) => self.locate_repaired(pin, error, locate)?,
+        };
+        let now_ms = || match &pin.past {
+            Some(past) => past.time_ms,
+            None => self.clock.now_ms(),
+        };
+        self.resolve_at(id, key, &location, now_ms)
+    }
+
+    fn locate_repaired(
+        &self,
+        pin: &Pin,
+        error: LevelError,
+        locate: impl Fn(&Pin) -> std::result::Result<Location, LevelError>,
+    ) -> Result<Location> {
+        let (mut pin, mut error) = (pin.clone(), error);
+        for _ in 0..REPAIRS_MAX {
+            self.repair_pin(&mut pin, error)?;
+            error = match locate(&pin) {
+                Ok(location) => return Ok(location),
+                Err(error) => error,
+            };
+        }
+        let message = format!("the index could not be rebuilt: {error}");
+        Err(Error::new(ErrorKind::Io, message))
     }
 
     /// Whether a reader at `watermark` sees the bucket.
@@ -65,6 +98,23 @@ impl Keyspace {
             return Ok(());
         }
         Err(Error::bucket_not_found(bucket.name.as_str()))
+    }
+
+    /// The newest visible version of a key, and what stands there. Between the look-up and the read
+    /// the record may be moved, and the place it was at be given back: then both are done again.
+    fn get_located(
+        &self,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+    ) -> Result<(Found, Option<Entry>)> {
+        loop {
+            let found = self.locate_newest(hash, bucket, key)?;
+            match self.resolve(bucket, key, &found.location) {
+                Err(error) if error.is_out_of_range() => {}
+                outcome => return Ok((found, outcome?)),
+            }
+        }
     }
 
     /// The newest visible version of a key.
@@ -119,12 +169,23 @@ impl Keyspace {
     }
 
     fn resolve(&self, bucket: BucketId, key: &[u8], location: &Location) -> Result<Option<Entry>> {
-        if location.expires_ms == 0 {
-            // Asking the time costs more than the look-up.
-            if !location.is_live(0) {
-                return Ok(None);
-            }
-        } else if !location.is_live(self.clock.now_ms()) {
+        self.resolve_at(bucket, key, location, || self.clock.now_ms())
+    }
+
+    fn resolve_at(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        location: &Location,
+        now_ms: impl FnOnce() -> u64,
+    ) -> Result<Option<Entry>> {
+        // Asking the time costs more than the look-up.
+        let now_ms = if location.expires_ms == 0 {
+            0
+        } else {
+            now_ms()
+        };
+        if !location.is_live(now_ms) {
             return Ok(None);
         }
         self.read(bucket, key, location).map(Some)
@@ -141,8 +202,7 @@ impl Keyspace {
     fn read_hot(&self, bucket: BucketId, key: &[u8], record: u64, watermark: u64) -> Option<Entry> {
         let offset = Offset::new(record);
         let found = self.log.with_record(offset, |payload| {
-            let (put, place) = expect_put(payload, bucket, key)?;
-            let version = record.checked_sub(u64::from(place))?;
+            let (put, version) = expect_put(payload, bucket, key, record)?;
             if version >= watermark || put.value.len() > VALUE_BYTES_COPIED {
                 return None;
             }
@@ -161,7 +221,7 @@ impl Keyspace {
         let offset = Offset::new(location.record);
         let record = if location.value_bytes as usize <= VALUE_BYTES_COPIED {
             self.log.with_record(offset, |payload| {
-                let (put, _) = expect_put(payload, bucket, key)?;
+                let (put, _) = expect_put(payload, bucket, key, location.record)?;
                 let value = Bytes::copy_from_slice(put.value);
                 Some(entry(&put, value, location.version))
             })?
@@ -188,7 +248,8 @@ impl Keyspace {
     ) -> Result<Option<Entry>> {
         let payload: RecordBytes = self.log.record(offset)?;
         // The value is the rest of the payload, so its place can be told before `payload` moves.
-        let Some((put, _)) = expect_put(payload.as_ref(), bucket, key) else {
+        let put = expect_put(payload.as_ref(), bucket, key, location.record);
+        let Some((put, _)) = put else {
             return Ok(None);
         };
         let start = payload.as_ref().len() - put.value.len();
@@ -198,11 +259,17 @@ impl Keyspace {
     }
 }
 
-/// The put that a payload is, if it is of this key, and its place in its batch.
-fn expect_put<'a>(payload: &'a [u8], bucket: BucketId, key: &[u8]) -> Option<(Put<'a>, u32)> {
+/// The put that the payload of the record at `offset` is, if it is of this key, and its version.
+fn expect_put<'a>(
+    payload: &'a [u8],
+    bucket: BucketId,
+    key: &[u8],
+    offset: u64,
+) -> Option<(Put<'a>, u64)> {
     let record = Record::decode(payload).ok()?;
+    let version = record.version(offset)?;
     match record.body {
-        Body::Put(put) if record.bucket == bucket && put.key == key => Some((put, record.place)),
+        Body::Put(put) if record.bucket == bucket && put.key == key => Some((put, version)),
         _ => None,
     }
 }

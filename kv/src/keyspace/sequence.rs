@@ -39,7 +39,7 @@ use crate::index::levels::Levels;
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
-use crate::record::{Body, BucketId, Put, Record};
+use crate::record::{Body, BucketId, Origin, Put, Record};
 use crate::version::{Durability, Version};
 
 /// What must hold of a key for a write to happen.
@@ -265,16 +265,15 @@ impl Keyspace {
             return;
         }
         let memtable = Arc::new(Memtable::new(base));
-        let mut levels = self.levels.write();
-        let before = levels.memtables.iter();
-        let kept = before.filter(|memtable| !memtable.is_empty()).cloned();
-        let memtables = std::iter::once(Arc::clone(&memtable)).chain(kept).collect();
-        *levels = Arc::new(Levels {
-            memtables,
-            runs: levels.runs.clone(),
-            merged: levels.merged.clone(),
+        self.replace_levels(|levels| {
+            let before = levels.memtables.iter();
+            let kept = before.filter(|memtable| !memtable.is_empty()).cloned();
+            Levels {
+                memtables: std::iter::once(Arc::clone(&memtable)).chain(kept).collect(),
+                runs: levels.runs.clone(),
+                merged: levels.merged.clone(),
+            }
         });
-        drop(levels);
         *sequencer = Sequencer::new(memtable);
         self.signal.raise();
     }
@@ -321,7 +320,7 @@ impl Sequencer {
     }
 
     /// The keys of a bucket in the memtable; most batches are of the bucket of the one before.
-    fn members(&mut self, bucket: BucketId) -> Arc<Members> {
+    pub(super) fn members(&mut self, bucket: BucketId) -> Arc<Members> {
         match &self.members {
             Some((of, members)) if *of == bucket => Arc::clone(members),
             _ => {
@@ -428,7 +427,7 @@ impl<'a> Draft<'a> {
                 }
             };
             let record = Record {
-                place,
+                origin: Origin::Here { place },
                 bucket,
                 body,
             };

@@ -3,7 +3,16 @@ use super::*;
 /// One record of each shape, as its bytes stand in `records.hex`.
 fn samples() -> Vec<(&'static str, Record<'static>)> {
     let record = |place, bucket, body| Record {
-        place,
+        origin: Origin::Here { place },
+        bucket: BucketId(bucket),
+        body,
+    };
+    let moved = |superseded, bucket, body| Record {
+        origin: Origin::Moved(Moved {
+            version: 4_096,
+            time_ms: 1_795_507_200_000,
+            superseded,
+        }),
         bucket: BucketId(bucket),
         body,
     };
@@ -49,6 +58,20 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             record(24, 2, created("logs", options)),
         ),
         ("bucket dropped", record(24, 2, Body::BucketDropped)),
+        (
+            "history floor",
+            record(24, 0, Body::HistoryFloor { version: 70_000 }),
+        ),
+        ("moved put", moved(false, 1, put(b"", 0, b"value"))),
+        (
+            "moved and superseded put",
+            moved(true, 1, put(b"", 0, b"value")),
+        ),
+        (
+            "moved and superseded delete",
+            moved(true, 1, Body::Delete { key: b"key" }),
+        ),
+        ("moved bucket", moved(false, 2, Body::BucketDropped)),
     ]
 }
 
@@ -91,7 +114,7 @@ fn keys_and_values_are_taken_up_to_their_limits_and_not_past_them() {
         value: &value,
     };
     let record = Record {
-        place: u32::MAX,
+        origin: Origin::Here { place: u32::MAX },
         bucket: BucketId(1),
         body: Body::Put(put),
     };
@@ -121,7 +144,7 @@ fn small_puts_cost_five_bytes_beside_key_and_value() {
     };
     for (place, overhead) in [(24, 4), (16_383, 5), (2_000_000, 6)] {
         let record = Record {
-            place,
+            origin: Origin::Here { place },
             bucket: BucketId(1),
             body: Body::Put(put),
         };
