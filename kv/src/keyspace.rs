@@ -48,7 +48,7 @@ mod read;
 mod sequence;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -90,6 +90,8 @@ pub(crate) struct Keyspace {
     signal: Signal,
     /// Superseded versions that nobody at or above it sees may be gone.
     floor: AtomicU64,
+    /// How many segments garbage collection has yet to empty.
+    victims: AtomicUsize,
     /// Levels that have been replaced and may still be in use.
     superseded_levels: Mutex<Vec<Weak<Levels>>>,
     /// The runs of merged segments that were asked for, by the base of their segment.

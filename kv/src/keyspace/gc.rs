@@ -138,6 +138,16 @@ impl Keyspace {
         Ok(true)
     }
 
+    /// Notes how many victims there are, so that writers can tell whether they are too far ahead.
+    pub(super) fn note_victims(&self, maintenance: &Maintenance) {
+        let levels = Arc::clone(&self.levels.read());
+        let state = levels.merged.as_ref().map(|merged| decode_state(merged));
+        let Some(Ok(state)) = state else { return };
+        let floor = self.floor().max(self.floor_due(&state));
+        let count = victims(&state, &maintenance.garbage, floor).count();
+        self.victims.store(count, Ordering::Relaxed);
+    }
+
     /// Judges a victim and moves what is alive in it; `None` if that is too much.
     fn move_out(
         &self,
@@ -668,12 +678,16 @@ enum Sequenced {
     Overtaken(BTreeSet<usize>),
 }
 
-/// The merged segment with the most to give back among those that history no longer reads whole,
-/// and how much seems dead in it.
-fn choose(state: &IndexState, garbage: &Garbage, floor: u64) -> Option<(SegmentRow, u64)> {
+/// The merged segments that are worth a judgement and that history no longer reads whole, each
+/// with how much seems dead in it.
+fn victims(
+    state: &IndexState,
+    garbage: &Garbage,
+    floor: u64,
+) -> impl Iterator<Item = (SegmentRow, u64)> {
     // Tombstones count as dead here: the judgement tells.
     let dead_in = |row: &SegmentRow| row.dead_bytes() + row.tombstone_bytes;
-    let is_due = |(row, dead): &(SegmentRow, u64)| {
+    let is_due = move |(row, dead): &(SegmentRow, u64)| {
         let bytes = row.end - row.base;
         let known = garbage.left.get(&row.base);
         let is_left = known.is_some_and(|&(dead_then, drops_then)| {
@@ -681,13 +695,18 @@ fn choose(state: &IndexState, garbage: &Garbage, floor: u64) -> Option<(SegmentR
         });
         row.end <= floor && 2 * dead > bytes && !is_left
     };
-    let rows = state.segments.iter().map(|row| (*row, dead_in(row)));
+    let rows = state.segments.iter().map(move |row| (*row, dead_in(row)));
+    rows.filter(is_due)
+}
+
+/// The victim with the most to give back.
+fn choose(state: &IndexState, garbage: &Garbage, floor: u64) -> Option<(SegmentRow, u64)> {
     // Of those that are about as dead, the oldest: what is dead in it keeps tombstones alive.
     let rank = |&(row, dead): &(SegmentRow, u64)| {
         let sixteenths = dead * 16 / (row.end - row.base).max(1);
         (sixteenths, std::cmp::Reverse(row.base))
     };
-    rows.filter(is_due).max_by_key(rank)
+    victims(state, garbage, floor).max_by_key(rank)
 }
 
 /// How long superseded versions are kept if a bucket does not say.

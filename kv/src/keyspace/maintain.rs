@@ -21,6 +21,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cairn_log::SegmentSpan;
@@ -99,10 +100,15 @@ impl Keyspace {
         if self.log.is_poisoned() {
             return Ok(false);
         }
-        if self.write_oldest_run(&mut maintenance)? || self.merge_runs(&mut maintenance)? {
+        if self.write_oldest_run(&mut maintenance)? {
             return Ok(true);
         }
-        self.collect_garbage(&mut maintenance)
+        let worked =
+            self.merge_runs(&mut maintenance)? || self.collect_garbage(&mut maintenance)?;
+        if worked {
+            self.note_victims(&maintenance);
+        }
+        Ok(worked)
     }
 
     /// Loops [`Keyspace::step_index`] until [`Keyspace::stop_maintaining`].
@@ -152,7 +158,7 @@ impl Keyspace {
             let is_behind =
                 levels.memtables.len() > MEMTABLES_WAITING_MAX || levels.runs.len() >= RUNS_MAX;
             if !is_behind {
-                return Ok(());
+                break;
             }
             self.check_poison()?;
             drop(levels);
@@ -164,6 +170,17 @@ impl Keyspace {
                 self.merge_runs(&mut maintenance)?;
             }
         }
+        while self.victims.load(Ordering::Relaxed) > VICTIMS_WAITING_MAX {
+            self.check_poison()?;
+            let mut maintenance = self.maintenance.lock();
+            let worked = self.collect_garbage(&mut maintenance)?;
+            self.note_victims(&maintenance);
+            if !worked {
+                // A reader holds what is to be dropped: it is not the writers' to wait for.
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the run of the oldest memtable that takes no writes any more.
@@ -479,6 +496,9 @@ pub(super) const MERGED_NAME: &str = "index.redb";
 
 /// Memtables that may wait for their run beside the one that takes writes.
 pub(super) const MEMTABLES_WAITING_MAX: usize = 2;
+
+/// Segments that may wait to be emptied by garbage collection before writers help.
+const VICTIMS_WAITING_MAX: usize = 4;
 
 /// Runs at which a merge is due however small they are, and writers wait for it.
 pub(super) const RUNS_MAX: usize = 64;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use cairn_log::{BatchBuffer, Offset, Partition, ReplayedBatch, SegmentSpan};
 use parking_lot::{Mutex, RwLock};
@@ -66,6 +66,7 @@ impl Keyspace {
             maintenance: Mutex::default(),
             signal: Signal::default(),
             floor: AtomicU64::new(0),
+            victims: AtomicUsize::new(0),
             superseded_levels: Mutex::default(),
             archive: Mutex::default(),
         };
