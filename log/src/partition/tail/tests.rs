@@ -331,3 +331,21 @@ fn tasks_that_are_gone_do_not_pile_up() {
         assert!(partition.tail.lock().watchers.len() <= WATCHERS_MAX);
     }
 }
+
+#[test]
+fn a_waiter_that_comes_while_a_leader_is_done_sees_the_new_offset() {
+    let log = open_on(&SimulatedDisk::new(0), false).unwrap();
+    let partition = &log.partitions()[0];
+    put(&log, b"first");
+    let beyond = partition.durable();
+    thread::scope(|scope| {
+        // As a leader: the durable offset moves while the waiter stands before the lock.
+        let tail = partition.tail.lock();
+        let waiting = scope.spawn(|| poll(partition, beyond, &Arc::default()));
+        thread::sleep(Duration::from_millis(20));
+        let durable = beyond.plus(100).get();
+        partition.durable.store(durable, Ordering::Release);
+        drop(tail);
+        assert!(waiting.join().unwrap(), "nobody will wake it any more");
+    });
+}
