@@ -26,7 +26,8 @@
 //! * `maintain`: when runs are written, and index files that are of no use;
 //! * `merge`: how runs become one index;
 //! * `history`: reads of the past, and how far they reach;
-//! * `gc`: how the space of what is dead is given back.
+//! * `gc`: how the space of what is dead is given back;
+//! * `verify`: whether every byte is what was written.
 //!
 //! # Locks
 //!
@@ -46,6 +47,7 @@ mod merge;
 mod open;
 mod read;
 mod sequence;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -62,7 +62,7 @@ pub use entry::Entry;
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use options::Options;
 pub use scan::{Entries, Scan};
-pub use status::{PartitionStatus, Status};
+pub use status::{PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use version::{Durability, Version};
 pub use view::View;

@@ -218,7 +218,14 @@ impl Levels {
             if run.head().identity.base >= memtable.base() || !run.may_hold(node.hash()) {
                 continue;
             }
-            match run.find(node.hash(), ControlFlow::Break) {
+            let newest = |place: Place| {
+                if place.is_superseded {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(place)
+                }
+            };
+            match run.find(node.hash(), newest) {
                 Ok(ControlFlow::Break(place)) if place.is_tombstone => return Counts::default(),
                 Ok(ControlFlow::Break(_)) => return one_key,
                 // A run that is of no use is found out by the next read.

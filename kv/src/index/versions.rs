@@ -53,7 +53,7 @@ pub(crate) struct Versions {
     older: Vec<Location>,
     /// Versions that were moved here although newer ones existed, in no order. Only history asks
     /// for them.
-    superseded: Option<Box<Vec<Location>>>,
+    superseded: Vec<Location>,
 }
 
 impl Versions {
@@ -61,7 +61,7 @@ impl Versions {
         Versions {
             newest: Location::NONE,
             older: Vec::new(),
-            superseded: None,
+            superseded: Vec::new(),
         }
     }
 
@@ -86,8 +86,8 @@ impl Versions {
 
     /// The newest version below `watermark` of all that are here, superseded ones included.
     pub(crate) fn ever_below(&self, watermark: u64) -> Location {
-        let superseded = self.superseded.iter().flat_map(|locations| &locations[..]);
-        superseded
+        self.superseded
+            .iter()
             .filter(|location| location.version < watermark)
             .fold(self.below(watermark), |best, location| {
                 if location.version > best.version {
@@ -107,12 +107,12 @@ impl Versions {
 
     /// The versions that were moved here although newer ones existed.
     pub(crate) fn superseded(&self) -> &[Location] {
-        self.superseded.as_deref().map_or(&[], Vec::as_slice)
+        &self.superseded
     }
 
     /// Adds a version that was superseded when it was moved here.
     pub(crate) fn add_superseded(&mut self, location: Location) {
-        self.superseded.get_or_insert_default().push(location);
+        self.superseded.push(location);
     }
 
     /// Adds the next version and returns the one before. Does nothing and returns `None` if the

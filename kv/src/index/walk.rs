@@ -276,15 +276,11 @@ impl RunWalk {
     /// The first index whose key is not `before`.
     fn search(&self, log: &Partition, before: impl Fn(&[u8]) -> bool) -> Result<u64, LevelError> {
         let (mut low, mut high) = (self.low, self.high);
-        let mut places = Vec::new();
         while low < high {
             let middle = low + (high - low) / 2;
-            places.clear();
-            self.take(middle..middle + 1, &mut places)?;
-            let Some(place) = places.first() else {
-                break;
-            };
-            if before(&self.record(log, place)?.0) {
+            let place = self.run.in_key_order(middle);
+            let place = place.map_err(|fault| run_error(&self.run, fault))?;
+            if before(&self.record(log, &place)?.0) {
                 low = middle + 1;
             } else {
                 high = middle;

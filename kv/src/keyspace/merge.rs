@@ -164,6 +164,12 @@ impl Keyspace {
         Ok(())
     }
 
+    /// The buckets that the merged index has ever met.
+    pub(super) fn buckets_known(&self, merged: &View) -> Vec<BucketId> {
+        let state = IndexState::decode(merged.state()).unwrap_or_default();
+        state.buckets.iter().map(|row| row.id).collect()
+    }
+
     /// What is counted of a bucket in the merged index.
     pub(super) fn merged_counts(&self, levels: &Levels, bucket: BucketId) -> Counts {
         let Some(merged) = &levels.merged else {

@@ -25,7 +25,7 @@ use crate::index::levels::{Levels, key_location};
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
 use crate::index::merged::{Fault, Merged};
-use crate::index::run::{Run, RunHead};
+use crate::index::run::{self, Run, RunHead};
 use crate::index::state::IndexState;
 use crate::options::IndexOptions;
 use crate::record::{Body, BucketId, Malformed, Origin, Record};
@@ -86,6 +86,7 @@ impl Keyspace {
         };
         let mut opening = Opening::new(self, &state);
         let spans = self.log.segments();
+        self.remove_stray_runs(&spans);
         for (at, span) in spans.iter().enumerate() {
             if span.end.get() <= covered || span.base == span.end {
                 continue;
@@ -121,6 +122,18 @@ impl Keyspace {
         *self.levels.write() = Arc::new(levels);
         self.signal.raise();
         opening.finish()
+    }
+
+    /// Removes the runs of segments that are gone. One that stays only takes space.
+    fn remove_stray_runs(&self, spans: &[SegmentSpan]) {
+        let (vfs, directory) = (self.log.vfs().as_ref(), self.log.directory());
+        let names = vfs.list(directory).unwrap_or_default();
+        let numbers = names.iter().filter_map(|name| run::segment_of(name));
+        for number in numbers {
+            if !spans.iter().any(|span| span.number == number) {
+                let _ = run::remove_file(vfs, directory, number);
+            }
+        }
     }
 
     /// The merged index and its state, made anew if what is there is of no use.

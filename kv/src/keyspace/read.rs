@@ -52,39 +52,52 @@ impl Keyspace {
         pin: &Pin,
     ) -> Result<Option<Entry>> {
         let hash = self.seed.hash(bucket.id, key);
-        let (id, watermark) = (bucket.id, pin.watermark);
-        let log = &self.log;
-        let locate = |pin: &Pin| match &pin.past {
-            Some(past) => pin
-                .levels
-                .locate_ever(&past.archive, log, hash, id, key, watermark),
-            None => pin
-                .levels
-                .locate(log, hash, id, key, watermark)
-                .map(|found| found.location),
-        };
-        let location = match locate(pin) {
-            Ok(location) => location,
-            Err(error) => self.locate_repaired(pin, error, locate)?,
-        };
-        let now_ms = || match &pin.past {
-            Some(past) => past.time_ms,
-            None => self.clock.now_ms(),
-        };
-        self.resolve_at(id, key, &location, now_ms)
+        let (id, watermark, log) = (bucket.id, pin.watermark, &self.log);
+        if let Some(past) = &pin.past {
+            let locate = |pin: &Pin| {
+                let archive = pin.past.as_ref().map_or(&[][..], |past| &past.archive);
+                pin.levels
+                    .locate_ever(archive, log, hash, id, key, watermark)
+            };
+            let location = self.locate_pinned(pin, locate)?;
+            return self.resolve_at(id, key, &location, || past.time_ms);
+        }
+        // The newest version that was ever sequenced, if this reader sees it, is the one.
+        if let Some(record) = self.hot.find(hash)
+            && let Some(found) = self.read_hot(id, key, record, watermark)
+        {
+            return Ok(self.unless_expired(found));
+        }
+        let stamp = self.hot.stamp(hash);
+        // Older levels do not know what was written behind them.
+        let is_current = Arc::ptr_eq(self.levels.read().active(), pin.levels.active());
+        let locate = |pin: &Pin| pin.levels.locate(log, hash, id, key, watermark);
+        let found = self.locate_pinned(pin, locate)?;
+        let entry = self.resolve(id, key, &found.location)?;
+        if let (Some(stamp), Some(_)) = (stamp, &entry)
+            && found.is_newest
+            && is_current
+        {
+            self.hot.fill(hash, found.location.record, stamp);
+        }
+        Ok(entry)
     }
 
-    fn locate_repaired(
+    /// Asks what a pin leads to, and asks again with index files made anew if some are of no use.
+    fn locate_pinned<T>(
         &self,
         pin: &Pin,
-        error: LevelError,
-        locate: impl Fn(&Pin) -> std::result::Result<Location, LevelError>,
-    ) -> Result<Location> {
-        let (mut pin, mut error) = (pin.clone(), error);
+        locate: impl Fn(&Pin) -> std::result::Result<T, LevelError>,
+    ) -> Result<T> {
+        let mut error = match locate(pin) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let mut pin = pin.clone();
         for _ in 0..REPAIRS_MAX {
             self.repair_pin(&mut pin, error)?;
             error = match locate(&pin) {
-                Ok(location) => return Ok(location),
+                Ok(found) => return Ok(found),
                 Err(error) => error,
             };
         }
