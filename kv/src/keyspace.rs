@@ -27,6 +27,7 @@
 //! * `merge`: how runs become one index;
 //! * `history`: reads of the past, and how far they reach;
 //! * `gc`: how the space of what is dead is given back;
+//! * `sweep`: tombstones for keys whose deadline has passed;
 //! * `verify`: whether every byte is what was written.
 //!
 //! # Locks
@@ -47,6 +48,7 @@ mod merge;
 mod open;
 mod read;
 mod sequence;
+mod sweep;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -68,6 +70,7 @@ use crate::index::walk::Archive;
 use crate::options::IndexOptions;
 use crate::record::BucketId;
 use crate::version::Version;
+use crate::watch::watchers::Watchers;
 use heads::Heads;
 use maintain::Maintenance;
 
@@ -89,9 +92,14 @@ pub(crate) struct Keyspace {
     /// Buckets whose drop is sequenced and may not be visible yet.
     dropping: Mutex<Vec<Arc<BucketState>>>,
     maintenance: Mutex<Maintenance>,
+    watchers: Watchers,
     signal: Signal,
     /// Superseded versions that nobody at or above it sees may be gone.
     floor: AtomicU64,
+    /// Before it no deadline passes; `u64::MAX` if none is known.
+    next_deadline_ms: AtomicU64,
+    /// The buckets that are neither dropped nor unknown to the catalogue.
+    live: Mutex<Vec<Arc<BucketState>>>,
     /// How many segments garbage collection has yet to empty.
     victims: AtomicUsize,
     /// Levels that have been replaced and may still be in use.
@@ -163,6 +171,33 @@ impl Keyspace {
         Version::new(heads.below(self.watermark()))
     }
 
+    /// The version of the newest batch that is durable and that readers see, and where it ends or
+    /// later, with nothing in between.
+    pub(crate) fn durable_head(&self) -> (u64, u64) {
+        let heads = self.heads.lock();
+        let settled = self.settled();
+        (heads.below(settled), settled)
+    }
+
+    /// The version of the newest batch that has its place, durable or not.
+    pub(crate) fn newest_sequenced(&self) -> u64 {
+        self.heads.lock().newest()
+    }
+
+    /// Returns once readers see every batch below `end`, all of which are durable: at the latest a
+    /// moment after that, when the thread that sequenced the last one has entered it.
+    pub(crate) fn wait_visible(&self, end: u64) {
+        while self.watermark() < end {
+            drop(self.sequencer.lock());
+            std::thread::yield_now();
+        }
+    }
+
+    /// The watches of the partition.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
     /// The number of keys in the memtables, tombstones included.
     pub(crate) fn keys_in_memory(&self) -> usize {
         let levels = self.levels.read();
@@ -174,11 +209,18 @@ impl Keyspace {
         self.watermark().min(self.log.durable().get())
     }
 
+    /// Buckets whose drop is not sequenced.
+    fn live_buckets(&self) -> Vec<Arc<BucketState>> {
+        let mut live = self.live.lock();
+        live.retain(|bucket| bucket.dropped().is_none());
+        live.clone()
+    }
+
     fn is_durable(&self, version: u64) -> bool {
         version < self.log.durable().get()
     }
 
-    fn check_poison(&self) -> Result<()> {
+    pub(crate) fn check_poison(&self) -> Result<()> {
         if self.log.is_poisoned() {
             // Only the log knows the cause.
             drop(self.log.barrier()?);

@@ -24,7 +24,8 @@
 //!                        may be gone
 //!
 //! flag 0x10  ATTRIBUTES   kind 1 only
-//! flag 0x20  EXPIRES      kind 1 only
+//! flag 0x20  EXPIRES      kind 1: a deadline follows
+//!            EXPIRED      kind 2: a deadline that passed deleted the key, not a caller
 //! flag 0x40  MOVED        any kind: garbage collection wrote the record again
 //! flag 0x80  SUPERSEDED   kinds 1 and 2, with MOVED: a newer version existed when it was moved,
 //!                         and history keeps it; who asks for the newest one skips it
@@ -84,6 +85,8 @@ pub(crate) enum Body<'a> {
     Put(Put<'a>),
     Delete {
         key: &'a [u8],
+        /// A deadline that passed did it.
+        expired: bool,
     },
     BucketCreated {
         name: BucketName,
@@ -118,7 +121,7 @@ impl Record<'_> {
                 let expires = if put.expires_ms == 0 { 0 } else { EXPIRES };
                 PUT | attributes | expires
             }
-            Body::Delete { .. } => DELETE,
+            Body::Delete { expired, .. } => DELETE | if *expired { EXPIRED } else { 0 },
             Body::BucketCreated { .. } => BUCKET_CREATED,
             Body::BucketDropped => BUCKET_DROPPED,
             Body::HistoryFloor { .. } => HISTORY_FLOOR,
@@ -143,7 +146,7 @@ impl Record<'_> {
         varint::push(buffer, u64::from(self.bucket.0));
         match &self.body {
             Body::Put(put) => put.encode(buffer),
-            Body::Delete { key } => {
+            Body::Delete { key, .. } => {
                 assert!(
                     (1..=KEY_BYTES_MAX).contains(&key.len()),
                     "checked at the door"
@@ -181,7 +184,12 @@ impl<'a> Record<'a> {
         let mut rest = bytes;
         let tag = take_byte(&mut rest)?;
         let (kind, flags) = (tag & 0x0f, tag & 0xf0);
-        if kind != PUT && flags & (ATTRIBUTES | EXPIRES) != 0 {
+        let known = match kind {
+            PUT => ATTRIBUTES | EXPIRES,
+            DELETE => EXPIRED,
+            _ => 0,
+        };
+        if flags & !(known | MOVED | SUPERSEDED) != 0 {
             return Err(Malformed("flags of another kind"));
         }
         let superseded = flags & SUPERSEDED != 0;
@@ -208,6 +216,7 @@ impl<'a> Record<'a> {
             PUT => Body::Put(Put::decode(rest, flags)?),
             DELETE => Body::Delete {
                 key: checked_key(rest)?,
+                expired: flags & EXPIRED != 0,
             },
             BUCKET_CREATED => {
                 let length = usize::from(take_byte(&mut rest)?);
@@ -385,6 +394,7 @@ const ATTRIBUTES: u8 = 0x10;
 const EXPIRES: u8 = 0x20;
 const MOVED: u8 = 0x40;
 const SUPERSEDED: u8 = 0x80;
+const EXPIRED: u8 = 0x20;
 
 const OPTION_HISTORY_MS: u8 = 1;
 const OPTION_HISTORY_BYTES: u8 = 2;

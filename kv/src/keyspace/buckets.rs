@@ -49,7 +49,9 @@ impl Keyspace {
             time_ms,
         };
         let bucket = BucketState::new(id, name.clone(), self.log.id().0, options, created);
-        Ok(Some((Arc::new(bucket), appended.commit)))
+        let bucket = Arc::new(bucket);
+        self.live.lock().push(Arc::clone(&bucket));
+        Ok(Some((bucket, appended.commit)))
     }
 
     /// Sequences the drop of a bucket, unless a batch after `written` was sequenced for it. The

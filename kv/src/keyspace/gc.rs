@@ -479,7 +479,11 @@ impl Keyspace {
         newest.map_or(true, |found| found.location.version > one.version)
     }
 
-    fn make_room_for_moves(&self, maintenance: &mut Maintenance, bytes: usize) -> Result<()> {
+    pub(super) fn make_room_for_moves(
+        &self,
+        maintenance: &mut Maintenance,
+        bytes: usize,
+    ) -> Result<()> {
         // Not `make_room`: that waits for who maintains, and that is us.
         while self.levels.read().memtables.len() > super::maintain::MEMTABLES_WAITING_MAX {
             self.write_oldest_run(maintenance)?;

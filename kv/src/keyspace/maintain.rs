@@ -29,6 +29,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::gc::Garbage;
 use super::open::Replay;
+use super::sweep::{Pass, Rest};
 use super::{Keyspace, Pin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::{Estimate, LevelError, Levels};
@@ -43,6 +44,8 @@ use crate::index::versions::Kind;
 pub(super) struct Maintenance {
     pub(super) merged: Option<Merged>,
     pub(super) garbage: Garbage,
+    pub(super) pass: Option<Pass>,
+    pub(super) rest: Rest,
 }
 
 /// Wakes the thread that writes index files.
@@ -69,11 +72,12 @@ impl Signal {
         self.changed.notify_all();
     }
 
-    /// Waits for work; `false` if it is time to stop.
+    /// Waits for work, but no longer than until a deadline may have passed or a reader may have let
+    /// go of what is to be dropped; `false` if it is time to stop.
     fn wait(&self) -> bool {
         let mut raised = self.raised.lock();
-        while !raised.work && !raised.stop {
-            self.changed.wait(&mut raised);
+        if !raised.work && !raised.stop {
+            self.changed.wait_for(&mut raised, PERIOD);
         }
         raised.work = false;
         !raised.stop
@@ -96,6 +100,7 @@ impl Keyspace {
     ///
     /// `DiskFull`, `Io`, `Corrupt`: nothing has changed then, and a later step tries again.
     pub(crate) fn step_index(&self) -> Result<bool> {
+        self.watchers.move_pins(&self.log);
         let mut maintenance = self.maintenance.lock();
         if self.log.is_poisoned() {
             return Ok(false);
@@ -107,8 +112,9 @@ impl Keyspace {
             self.merge_runs(&mut maintenance)? || self.collect_garbage(&mut maintenance)?;
         if worked {
             self.note_victims(&maintenance);
+            return Ok(true);
         }
-        Ok(worked)
+        self.sweep(&mut maintenance)
     }
 
     /// Loops [`Keyspace::step_index`] until [`Keyspace::stop_maintaining`].
@@ -502,6 +508,9 @@ const VICTIMS_WAITING_MAX: usize = 4;
 
 /// Runs at which a merge is due however small they are, and writers wait for it.
 pub(super) const RUNS_MAX: usize = 64;
+
+/// How often maintenance looks by itself.
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// How long after a failure maintenance is tried again.
 const RETRY: Duration = Duration::from_secs(1);

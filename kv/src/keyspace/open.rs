@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::heads::Heads;
 use super::maintain::{MERGED_NAME, Signal, decode_state, merged_failure};
+use super::sweep::Rest;
 use super::{Keyspace, Sequencer};
 use crate::bucket::state::{BucketState, Created};
 use crate::clock::BelievedClock;
@@ -29,6 +30,7 @@ use crate::index::run::{self, Run, RunHead};
 use crate::index::state::IndexState;
 use crate::options::IndexOptions;
 use crate::record::{Body, BucketId, Malformed, Origin, Record};
+use crate::watch::watchers::Watchers;
 
 /// The buckets that an open met, also those that were dropped.
 pub(crate) type Buckets = HashMap<BucketId, Arc<BucketState>>;
@@ -64,8 +66,12 @@ impl Keyspace {
             heads: Mutex::default(),
             dropping: Mutex::default(),
             maintenance: Mutex::default(),
+            watchers: Watchers::default(),
             signal: Signal::default(),
             floor: AtomicU64::new(0),
+            // Until a first pass has looked.
+            next_deadline_ms: AtomicU64::new(0),
+            live: Mutex::default(),
             victims: AtomicUsize::new(0),
             superseded_levels: Mutex::default(),
             archive: Mutex::default(),
@@ -78,7 +84,11 @@ impl Keyspace {
         let (merged, state) = self.usable_merged()?;
         let view = merged.view();
         let covered = view.covered();
-        self.maintenance.lock().merged = Some(merged);
+        {
+            let mut maintenance = self.maintenance.lock();
+            maintenance.merged = Some(merged);
+            maintenance.rest = Rest::after_open(self.clock.now_ms());
+        }
         let mut levels = Levels {
             memtables: Vec::new(),
             runs: Vec::new(),
@@ -121,7 +131,9 @@ impl Keyspace {
         *self.sequencer.lock() = Sequencer::new(Arc::clone(levels.active()));
         *self.levels.write() = Arc::new(levels);
         self.signal.raise();
-        opening.finish()
+        let buckets = opening.finish()?;
+        *self.live.lock() = buckets.values().cloned().collect();
+        Ok(buckets)
     }
 
     /// Removes the runs of segments that are gone. One that stays only takes space.

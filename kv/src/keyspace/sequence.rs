@@ -251,6 +251,7 @@ impl Keyspace {
                 entered,
                 "the log hands out offsets in order, and no key is in a batch twice"
             );
+            self.note_deadline(after.expires_ms);
             let place = if entry.is_delete() { 0 } else { after.record };
             self.hot.outbid(entry.hash, place);
         }
@@ -423,7 +424,8 @@ impl<'a> Draft<'a> {
                 }
                 EffectRef::Delete => {
                     has_deletes = true;
-                    Body::Delete { key }
+                    let expired = false;
+                    Body::Delete { key, expired }
                 }
             };
             let record = Record {
