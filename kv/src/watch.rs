@@ -105,7 +105,6 @@ pub struct WatchEvent {
 
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum WatchChange {
     /// It was set.
     Put {
@@ -230,6 +229,9 @@ impl Watch {
 
     /// Ready once [`Watch::try_next`] has something to examine or to tell; the task is woken then.
     pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.end.is_some() {
+            return Poll::Ready(());
+        }
         let log = self.keyspace.log();
         log.poll_durable(self.reader.position(), context)
     }

@@ -544,6 +544,11 @@ fn a_dropped_bucket_ends_its_watch_after_its_last_event() {
     for _ in 0..3 {
         let error = watch.next(PATIENCE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BucketNotFound);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(
+            watch.poll_ready(&mut context).is_ready(),
+            "it is told again"
+        );
     }
     assert_eq!(refusal(&bucket, 0), ErrorKind::BucketNotFound);
     // The other bucket has only its own events.
@@ -598,6 +603,40 @@ fn a_task_is_woken_by_what_becomes_durable_and_by_the_end() {
     store.close().unwrap();
     assert_eq!(woken(), 2);
     assert!(matches!(watch.poll_next(&mut context), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn a_batch_that_is_durable_and_not_entered_yet_is_not_shown_yet() {
+    let store = Store::memory();
+    let bucket = store.bucket("b").unwrap();
+    let mut watch = bucket.watch(None, "").unwrap();
+    let mut buffer = BatchBuffer::new();
+    let (place, key) = (buffer.next_place(), b"k");
+    let body = Body::Delete {
+        key,
+        expired: false,
+    };
+    let id = watch.bucket.id;
+    let record = Record {
+        place,
+        bucket: id,
+        body,
+    };
+    buffer.record(|bytes| record.encode(bytes));
+    let log = bucket.keyspace().log();
+    let appended = log.try_append(&buffer, START_MS, Durability::Local.into());
+    appended.unwrap().unwrap().commit.wait().unwrap();
+    let shown = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let batch = watch.next(PATIENCE).unwrap().unwrap();
+            shown.store(batch.version.get(), Ordering::SeqCst);
+        });
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(shown.load(Ordering::SeqCst), 0);
+        bucket.put("after", "x").unwrap();
+    });
+    assert!(shown.load(Ordering::SeqCst) > 0);
 }
 
 #[test]

@@ -127,7 +127,11 @@ fn the_threads_of_a_store_release_what_a_watch_has_seen() {
     let store = open_with(options().threads(true), &disk);
     let (bucket, versions) = one_put_a_segment(&store, 2);
     let mut quiet = bucket.watch(None, "elsewhere").unwrap();
+    bucket.put("k", "in the same segment").unwrap();
     let log = bucket.keyspace().log();
+    log.seal().unwrap();
+    let first = log.drop_segment(Offset::new(versions[1])).unwrap();
+    assert_eq!(first, Dropped::Pinned, "it has not seen that segment's end");
     for tries in 0.. {
         assert_eq!(quiet.next(NO_WAIT).unwrap(), None);
         log.seal().unwrap();
