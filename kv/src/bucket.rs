@@ -21,6 +21,7 @@ use crate::scan::{Entries, Scan};
 use crate::store::Open;
 use crate::version::{Durability, Version};
 use crate::view::View;
+use crate::watch::Watch;
 use options::BucketOptions;
 use state::BucketState;
 
@@ -38,7 +39,7 @@ pub struct Bucket {
     keyspace: Arc<Keyspace>,
     state: Arc<BucketState>,
     /// Keeps the store open.
-    _store: Arc<Open>,
+    store: Arc<Open>,
 }
 
 /// What a bucket is and holds.
@@ -82,7 +83,7 @@ impl Bucket {
         Bucket {
             keyspace,
             state,
-            _store: store,
+            store,
         }
     }
 
@@ -258,6 +259,28 @@ impl Bucket {
     /// `BucketNotFound`.
     pub fn scan(&self, scan: Scan) -> Result<Entries> {
         Entries::begin(&self.keyspace, &self.state, &scan)
+    }
+
+    /// Follows the batches that write a key beginning with `prefix`, in order: every one after
+    /// version `from`, or after now, once it is durable. A watch resumed from the version of any
+    /// batch that it yielded, or from [`Watch::version`], misses nothing and repeats nothing; so
+    /// does one that begins at the version of a scan.
+    ///
+    /// Cost: a short lock. What was written and not yet yielded is kept on the disk for it, as
+    /// far as [`Options::watch_lag_bytes`](crate::Options::watch_lag_bytes) goes.
+    ///
+    /// # Errors
+    ///
+    /// `Compacted` if something that followed `from` is no longer there, or `from` is above the
+    /// newest version; `BucketNotFound`.
+    pub fn watch(&self, from: Option<Version>, prefix: impl AsRef<[u8]>) -> Result<Watch> {
+        let prefix = prefix.as_ref();
+        Watch::begin(&self.store, &self.keyspace, &self.state, from, prefix)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn keyspace(&self) -> &Arc<Keyspace> {
+        &self.keyspace
     }
 
     fn durability(&self) -> Durability {

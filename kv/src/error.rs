@@ -146,6 +146,7 @@ impl From<cairn_log::Error> for Error {
             Log::DiskFull { .. } => ErrorKind::DiskFull,
             Log::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
             Log::Poisoned { .. } => ErrorKind::Poisoned,
+            Log::Compacted { .. } => ErrorKind::Compacted,
             _ => ErrorKind::Io,
         };
         let mut error = Error::new(kind, source.to_string());

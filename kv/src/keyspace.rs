@@ -57,6 +57,7 @@ use crate::index::memtable::Memtable;
 use crate::options::IndexOptions;
 use crate::record::BucketId;
 use crate::version::Version;
+use crate::watch::watchers::Watchers;
 use heads::Heads;
 use maintain::Maintenance;
 
@@ -78,6 +79,7 @@ pub(crate) struct Keyspace {
     /// Buckets whose drop is sequenced and may not be visible yet.
     dropping: Mutex<Vec<Arc<BucketState>>>,
     maintenance: Mutex<Maintenance>,
+    watchers: Watchers,
     signal: Signal,
 }
 
@@ -130,6 +132,33 @@ impl Keyspace {
         Version::new(heads.below(self.watermark()))
     }
 
+    /// The version of the newest batch that is durable and that readers see, and where it ends or
+    /// later, with nothing in between.
+    pub(crate) fn durable_head(&self) -> (u64, u64) {
+        let heads = self.heads.lock();
+        let settled = self.settled();
+        (heads.below(settled), settled)
+    }
+
+    /// The version of the newest batch that has its place, durable or not.
+    pub(crate) fn newest_sequenced(&self) -> u64 {
+        self.heads.lock().newest()
+    }
+
+    /// Returns once readers see every batch below `end`, all of which are durable: at the latest a
+    /// moment after that, when the thread that sequenced the last one has entered it.
+    pub(crate) fn wait_visible(&self, end: u64) {
+        while self.watermark() < end {
+            drop(self.sequencer.lock());
+            std::thread::yield_now();
+        }
+    }
+
+    /// The watches of the partition.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
     /// The number of keys in the memtables, tombstones included.
     pub(crate) fn keys_in_memory(&self) -> usize {
         let levels = self.levels.read();
@@ -145,7 +174,7 @@ impl Keyspace {
         version < self.log.durable().get()
     }
 
-    fn check_poison(&self) -> Result<()> {
+    pub(crate) fn check_poison(&self) -> Result<()> {
         if self.log.is_poisoned() {
             // Only the log knows the cause.
             drop(self.log.barrier()?);

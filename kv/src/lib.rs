@@ -48,6 +48,7 @@ mod store;
 mod testing;
 mod version;
 mod view;
+mod watch;
 
 pub use attributes::Attributes;
 pub use batch::{Batch, Expect, PutOptions};
@@ -66,3 +67,4 @@ pub use status::{PartitionStatus, Status};
 pub use store::Store;
 pub use version::{Durability, Version};
 pub use view::View;
+pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent};

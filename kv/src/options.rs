@@ -23,6 +23,7 @@ pub struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) index: IndexOptions,
     pub(crate) buffered_sync: Duration,
+    pub(crate) watch_lag_bytes: u64,
     pub(crate) threads: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -63,6 +64,7 @@ impl Options {
                 merge_entries: 1 << 20,
             },
             buffered_sync: Duration::from_millis(1_000),
+            watch_lag_bytes: 256 << 20,
             threads: true,
             clock: Arc::new(SystemClock::new()),
         }
@@ -113,6 +115,14 @@ impl Options {
     /// Default 1,000.
     pub fn buffered_sync_ms(mut self, ms: u64) -> Options {
         self.buffered_sync = Duration::from_millis(ms);
+        self
+    }
+
+    /// Bytes of log that are kept for a [`Watch`](crate::Watch) that has not seen them yet. Default
+    /// 256 MiB. One that lags further behind goes on while it can, and ends with `Compacted` where
+    /// space was given back.
+    pub fn watch_lag_bytes(mut self, bytes: u64) -> Options {
+        self.watch_lag_bytes = bytes;
         self
     }
 
@@ -167,6 +177,7 @@ impl std::fmt::Debug for Options {
             .field("segment_bytes", &self.segment_bytes)
             .field("index", &self.index)
             .field("buffered_sync", &self.buffered_sync)
+            .field("watch_lag_bytes", &self.watch_lag_bytes)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }

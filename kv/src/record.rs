@@ -20,7 +20,8 @@
 //! kind 4  bucket dropped nothing
 //!
 //! flag 0x10  ATTRIBUTES   kind 1 only
-//! flag 0x20  EXPIRES      kind 1 only
+//! flag 0x20  EXPIRES      kind 1: a deadline follows
+//!            EXPIRED      kind 2: a deadline that passed deleted the key, not a caller
 //! flag 0x40  RELOCATED    reserved: an absolute version and time will stand in place of `place`
 //! flag 0x80  must be 0
 //!
@@ -62,6 +63,8 @@ pub(crate) enum Body<'a> {
     Put(Put<'a>),
     Delete {
         key: &'a [u8],
+        /// A deadline that passed did it.
+        expired: bool,
     },
     BucketCreated {
         name: BucketName,
@@ -93,7 +96,7 @@ impl Record<'_> {
                 let expires = if put.expires_ms == 0 { 0 } else { EXPIRES };
                 PUT | attributes | expires
             }
-            Body::Delete { .. } => DELETE,
+            Body::Delete { expired, .. } => DELETE | if *expired { EXPIRED } else { 0 },
             Body::BucketCreated { .. } => BUCKET_CREATED,
             Body::BucketDropped => BUCKET_DROPPED,
         };
@@ -103,7 +106,7 @@ impl Record<'_> {
         varint::push(buffer, u64::from(self.bucket.0));
         match &self.body {
             Body::Put(put) => put.encode(buffer),
-            Body::Delete { key } => {
+            Body::Delete { key, .. } => {
                 assert!(
                     (1..=KEY_BYTES_MAX).contains(&key.len()),
                     "checked at the door"
@@ -130,7 +133,12 @@ impl<'a> Record<'a> {
         if flags & !(ATTRIBUTES | EXPIRES) != 0 {
             return Err(Malformed("unknown flags"));
         }
-        if kind != PUT && flags != 0 {
+        let known = match kind {
+            PUT => ATTRIBUTES | EXPIRES,
+            DELETE => EXPIRED,
+            _ => 0,
+        };
+        if flags & !known != 0 {
             return Err(Malformed("flags of another kind"));
         }
         let place = take_u32(&mut rest)?;
@@ -142,6 +150,7 @@ impl<'a> Record<'a> {
             PUT => Body::Put(Put::decode(rest, flags)?),
             DELETE => Body::Delete {
                 key: checked_key(rest)?,
+                expired: flags & EXPIRED != 0,
             },
             BUCKET_CREATED => {
                 let length = usize::from(take_byte(&mut rest)?);
@@ -303,6 +312,7 @@ const BUCKET_DROPPED: u8 = 4;
 
 const ATTRIBUTES: u8 = 0x10;
 const EXPIRES: u8 = 0x20;
+const EXPIRED: u8 = 0x20;
 
 const OPTION_HISTORY_MS: u8 = 1;
 const OPTION_HISTORY_BYTES: u8 = 2;

@@ -46,6 +46,7 @@ pub(crate) struct Open {
     keyspaces: Vec<Arc<Keyspace>>,
     catalogue: RwLock<Catalogue>,
     clock: Arc<BelievedClock>,
+    watch_lag_bytes: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: Mutex<bool>,
 }
@@ -110,6 +111,7 @@ impl Store {
             keyspaces,
             catalogue,
             clock,
+            watch_lag_bytes: options.watch_lag_bytes,
             threads: Mutex::new(threads),
             closed: Mutex::new(false),
         })))
@@ -287,6 +289,11 @@ impl Store {
 }
 
 impl Open {
+    /// See [`Options::watch_lag_bytes`].
+    pub(crate) fn watch_lag_bytes(&self) -> u64 {
+        self.watch_lag_bytes
+    }
+
     fn keyspace(&self, bucket: &BucketState) -> &Arc<Keyspace> {
         &self.keyspaces[usize::from(bucket.partition)]
     }

@@ -389,6 +389,11 @@ impl Partition {
         self.poison.get().is_some()
     }
 
+    /// Whether the partition was closed, or is closing: nothing is appended any more.
+    pub fn is_closed(&self) -> bool {
+        self.tail.lock().stopping
+    }
+
     /// Calls `read` with the payload of the record at `offset`, its checksum verified on this
     /// read. Anything written can be read; what is not yet durable is copied from the page cache,
     /// the rest is borrowed from the memory map.

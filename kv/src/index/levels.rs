@@ -272,7 +272,7 @@ pub(crate) fn key_location<'a>(record: &Record<'a>, offset: u64) -> Option<(&'a 
                 ..location
             },
         )),
-        Body::Delete { key } => Some((key, location)),
+        Body::Delete { key, .. } => Some((key, location)),
         Body::BucketCreated { .. } | Body::BucketDropped => None,
     }
 }

@@ -94,6 +94,7 @@ impl Keyspace {
     ///
     /// `DiskFull`, `Io`, `Corrupt`: nothing has changed then, and a later step tries again.
     pub(crate) fn step_index(&self) -> Result<bool> {
+        self.watchers.move_pins(&self.log);
         let mut maintenance = self.maintenance.lock();
         if self.log.is_poisoned() {
             return Ok(false);

@@ -28,6 +28,7 @@ use crate::index::run::Run;
 use crate::index::state::IndexState;
 use crate::options::IndexOptions;
 use crate::record::{Body, BucketId, Malformed, Record};
+use crate::watch::watchers::Watchers;
 
 /// The buckets that an open met, also those that were dropped.
 pub(crate) type Buckets = HashMap<BucketId, Arc<BucketState>>;
@@ -63,6 +64,7 @@ impl Keyspace {
             heads: Mutex::default(),
             dropping: Mutex::default(),
             maintenance: Mutex::new(Maintenance { merged: None }),
+            watchers: Watchers::default(),
             signal: Signal::default(),
         };
         let buckets = keyspace.fill()?;

@@ -424,7 +424,8 @@ impl<'a> Draft<'a> {
                 }
                 EffectRef::Delete => {
                     has_deletes = true;
-                    Body::Delete { key }
+                    let expired = false;
+                    Body::Delete { key, expired }
                 }
             };
             let record = Record {

@@ -15,6 +15,10 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             value,
         })
     };
+    let delete = |expired| Body::Delete {
+        key: b"key",
+        expired,
+    };
     let created = |name, options| Body::BucketCreated {
         name: BucketName::new(name).unwrap(),
         options,
@@ -39,7 +43,8 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             "put, both",
             record(24, u32::MAX, put(b"\x01a\x01\x001", 1, b"value")),
         ),
-        ("delete", record(70_000, 1, Body::Delete { key: b"key" })),
+        ("delete", record(70_000, 1, delete(false))),
+        ("delete, expired", record(24, 1, delete(true))),
         (
             "bucket created",
             record(24, 1, created("users", BucketOptions::default())),
@@ -168,7 +173,7 @@ fn zeroed_bytes_are_never_a_record() {
 
 #[test]
 fn reserved_flags_and_unknown_kinds_and_options_are_refused() {
-    for tag in [0x00, 0x05, 0x0f, 0x41, 0x81, 0x12, 0x22, 0x13, 0x24] {
+    for tag in [0x00, 0x05, 0x0f, 0x41, 0x81, 0x12, 0x32, 0x62, 0x13, 0x24] {
         assert!(
             Record::decode(&[tag, 24, 1, 1, b'k']).is_err(),
             "tag {tag:#x}"

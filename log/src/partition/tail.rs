@@ -57,6 +57,13 @@ impl TailBatch {
             .iter()
             .map(|(offset, place)| (*offset, body.get(place.clone()).unwrap_or_default()))
     }
+
+    /// The batch's bytes, for whoever keeps them longer than the batch: the payloads that
+    /// [`TailBatch::records`] yields are parts of them, and keep the memory map they lie in.
+    pub fn into_bytes(self) -> (RecordBytes, Vec<Range<usize>>) {
+        let places = self.places.into_iter().map(|(_, place)| place).collect();
+        (self.body, places)
+    }
 }
 
 impl TailReader {

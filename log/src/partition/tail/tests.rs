@@ -187,6 +187,11 @@ fn a_batch_borrows_the_map_of_the_real_disk_and_outlives_its_segment() {
     assert_eq!(partition.drop_segment(offset).unwrap(), Dropped::Done);
     let records: Vec<_> = batch.records().collect();
     assert_eq!(records, [(offset.plus(24), &b"payload"[..])]);
+    let (bytes, places) = batch.into_bytes();
+    let [place] = &places[..] else {
+        panic!("{places:?}");
+    };
+    assert_eq!(&bytes.as_ref()[place.clone()], b"payload");
 }
 
 #[test]
