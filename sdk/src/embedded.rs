@@ -4,22 +4,27 @@
 //! A write is submitted and its commit awaited: no thread is parked. What may wait for the disk
 //! goes through the [`Bridge`].
 
+mod feed;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use cairn_kv::{Attributes, Batch, Entries, PutOptions, Store, Version};
+use tokio::sync::Semaphore;
 
 use crate::bridge::{Bridge, Refused};
 use crate::client::Entry;
 use crate::error::{Error, Result};
 use crate::scan::{Cursor, Leases, ScanRequest};
+use crate::watch::WatchRequest;
 use crate::wire::{
     BucketInfo, BucketOptions, Code, Durability, INLINE_VALUE_BYTES_MAX, Item, PAGE_BYTES_MAX,
     PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, PartitionStatus, Status,
 };
 use crate::write::{Change, Expect, Receipt, Write};
+pub use feed::Feed;
 
 /// A store in this process. Clones share it.
 #[derive(Clone)]
@@ -32,6 +37,8 @@ struct Shared {
     bridge: Bridge,
     auto_create_buckets: bool,
     leases: Leases,
+    /// Turns of watches to read.
+    watch_readers: Arc<Semaphore>,
     opened: Instant,
 }
 
@@ -67,6 +74,7 @@ impl Embedded {
                 bridge,
                 auto_create_buckets,
                 leases: Leases::default(),
+                watch_readers: Arc::new(Semaphore::new(feed::READERS_MAX)),
                 opened,
             }),
         }
@@ -142,6 +150,22 @@ impl Embedded {
         let leases = self.shared.leases.clone();
         let page = move || page(&bucket, cursor, limit, &leases);
         self.shared.bridge.run(page).await.map_err(refused)?
+    }
+
+    /// Follows the batches of a bucket. What is written after this call has returned is seen.
+    ///
+    /// # Errors
+    /// `bucket_not_found`; `compacted` if something after `from` is no longer there, or `from` is
+    /// above the newest version.
+    pub async fn watch(&self, bucket: &str, request: WatchRequest) -> Result<Feed> {
+        let (store, bucket) = (self.shared.store.clone(), bucket.to_owned());
+        let begin = move || {
+            let from = request.from.map(Version::new);
+            store.open_bucket(&bucket)?.watch(from, request.prefix)
+        };
+        let watch = self.run(begin).await?;
+        let readers = Arc::clone(&self.shared.watch_readers);
+        Ok(Feed::new(self.shared.bridge.clone(), readers, watch))
     }
 
     /// Every bucket, by name.

@@ -28,13 +28,15 @@ mod remote;
 mod retry;
 #[cfg(any(feature = "embedded", feature = "remote"))]
 mod scan;
+#[cfg(any(feature = "embedded", feature = "remote"))]
+mod watch;
 pub mod wire;
 mod write;
 
 #[cfg(any(feature = "embedded", feature = "remote"))]
 pub use client::{Batch, Bucket, Cairn, Delete, Entry, Put, check_bucket_name};
 #[cfg(feature = "embedded")]
-pub use embedded::Embedded;
+pub use embedded::{Embedded, Feed};
 pub use error::{Error, Result, is_retryable};
 #[cfg(feature = "remote")]
 pub use remote::ConnectOptions;
@@ -42,5 +44,7 @@ pub use remote::ConnectOptions;
 pub use retry::Retry;
 #[cfg(any(feature = "embedded", feature = "remote"))]
 pub use scan::{Pages, Scan, ScanRequest};
+#[cfg(any(feature = "embedded", feature = "remote"))]
+pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent, WatchRequest, WatchStream};
 pub use wire::{BucketInfo, BucketOptions, Code, Deleted, Durability, Item, Page, Status};
 pub use write::{Change, Expect, Receipt, Write, check_key};

@@ -4,7 +4,9 @@
 //! (`wire::key_target`). A reply that is no problem document and no success is reported with its
 //! status; it is never taken for data.
 
+mod following;
 mod reply;
+mod sse;
 
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use crate::wire::{
     percent_encode,
 };
 use crate::write::{Change, Expect, Receipt, Write};
+pub(crate) use following::Following;
 use reply::Reply;
 
 /// How to connect to a server.
@@ -75,9 +78,11 @@ impl ConnectOptions {
 }
 
 /// A store behind HTTP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Remote {
     http: reqwest::Client,
+    /// For replies that never end: bounded is the silence, not the whole.
+    streams: reqwest::Client,
     /// Scheme, host and port, without a slash at the end.
     origin: String,
     retry: Retry,
@@ -93,19 +98,26 @@ impl Remote {
             value.set_sensitive(true);
             headers.insert(reqwest::header::AUTHORIZATION, value);
         }
-        let http = reqwest::Client::builder()
-            .default_headers(headers)
-            .connect_timeout(options.connect_timeout)
-            .timeout(options.request_timeout)
-            // Below the server's own bound, so that a request rarely meets a closing connection.
-            .pool_idle_timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .user_agent(concat!("cairn-sdk/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| invalid(format!("no HTTP client can be made: {error}")))?;
+        let client = || {
+            reqwest::Client::builder()
+                .default_headers(headers.clone())
+                .connect_timeout(options.connect_timeout)
+                // Below the server's own bound, so that a request rarely meets a closing connection.
+                .pool_idle_timeout(Duration::from_secs(30))
+                .redirect(reqwest::redirect::Policy::none())
+                .tcp_nodelay(true)
+                .user_agent(concat!("cairn-sdk/", env!("CARGO_PKG_VERSION")))
+        };
+        let unusable = |error| invalid(format!("no HTTP client can be made: {error}"));
         Ok(Self {
-            http,
+            http: client()
+                .timeout(options.request_timeout)
+                .build()
+                .map_err(unusable)?,
+            streams: client()
+                .read_timeout(STREAM_SILENCE_MAX)
+                .build()
+                .map_err(unusable)?,
             origin,
             retry: options.retry,
         })
@@ -314,12 +326,18 @@ impl Remote {
     }
 
     fn request(&self, method: Method, target: &str, query: &str) -> Result<RequestBuilder> {
+        Ok(self.http.request(method, self.url(target, query)?))
+    }
+
+    fn url(&self, target: &str, query: &str) -> Result<Url> {
         let mark = if query.is_empty() { "" } else { "?" };
-        let url = Url::parse(&format!("{}{target}{mark}{query}", self.origin))
-            .map_err(|error| invalid(format!("{target:?} makes no URL: {error}")))?;
-        Ok(self.http.request(method, url))
+        Url::parse(&format!("{}{target}{mark}{query}", self.origin))
+            .map_err(|error| invalid(format!("{target:?} makes no URL: {error}")))
     }
 }
+
+/// A server says something on a stream every 15 s; three times that is a server that is gone.
+const STREAM_SILENCE_MAX: Duration = Duration::from_secs(45);
 
 /// Scheme, host and port of a server's URL.
 fn origin(url: &str) -> Result<String> {

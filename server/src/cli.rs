@@ -19,6 +19,7 @@ mod scan;
 mod serve;
 mod status;
 mod store;
+mod watch;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -53,6 +54,7 @@ fn run_client(client: Client) -> ExitCode {
             Client::Get(command) => (command.common.json, get::run(command).await),
             Client::Delete(command) => (command.common.json, delete::run(command).await),
             Client::Scan(command) => (command.common.json, scan::run(command).await),
+            Client::Watch(command) => (command.common.json, watch::run(command).await),
             Client::Import(command) => (command.common.json, import::run(command).await),
             Client::Export(command) => (command.common.json, export::run(command).await),
             Client::Bucket(command) => (command.common.json, bucket::run(command).await),
@@ -87,6 +89,7 @@ enum Client {
     Get(get::Command),
     Delete(delete::Command),
     Scan(scan::Command),
+    Watch(watch::Command),
     Import(import::Command),
     Export(export::Command),
     Bucket(bucket::Command),

@@ -7,4 +7,5 @@ mod process {
     mod command;
     mod life;
     mod run;
+    mod watches;
 }

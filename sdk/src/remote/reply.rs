@@ -21,7 +21,11 @@ pub(super) struct Reply {
 impl Reply {
     /// Sends a request and reads all of its reply.
     pub(super) async fn of(request: RequestBuilder) -> Result<Self, reqwest::Error> {
-        let response = request.send().await?;
+        Self::read(request.send().await?).await
+    }
+
+    /// Reads all of a reply that has begun.
+    pub(super) async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
         let status = response.status();
         let headers = response.headers().clone();
         let body = response.bytes().await?;
