@@ -618,7 +618,7 @@ fn a_batch_that_is_durable_and_not_entered_yet_is_not_shown_yet() {
     };
     let id = watch.bucket.id;
     let record = Record {
-        place,
+        origin: crate::record::Origin::Here { place },
         bucket: id,
         body,
     };
