@@ -31,6 +31,7 @@
 //! taken. A page's sum that comes out as 0 is stored as 1: **0 says that the page was never
 //! written** since it was last beyond the end, and then it must be zeros. A sector of zeros says
 //! so of its 126 pages. Of the two copies of a sector the one with the greater sequence counts.
+//! A sequence that none can follow is damage.
 //!
 //! The length is that of the file; no other is kept. It is set in one call, so after a crash it is
 //! one that redb had asked for. A length that ends elsewhere than with a page is damage.
@@ -380,7 +381,8 @@ impl Inner {
         let mut sector = [0; SECTOR_BYTES];
         self.file.read_exact_at(&mut sector, place)?;
         let sequence = u64_at(&sector, HEADER_BYTES_MAX);
-        let is_whole = is_zeros(&sector) || self.seal.is_sealed(place, &sector);
+        let is_whole =
+            is_zeros(&sector) || (self.seal.is_sealed(place, &sector) && sequence < u64::MAX);
         Ok(is_whole.then_some((sequence, sector)))
     }
 
@@ -512,5 +514,7 @@ const GROUP_PAGES: usize = GROUP_SECTORS * SECTOR_SUMS;
 /// The two slots of page 0.
 const HEADER_PLACES: [u64; 2] = [place_of(0), 2048];
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -136,7 +136,8 @@ impl Group {
                     let at = copy * PAGE_BYTES + sector * SECTOR_BYTES;
                     let bytes: &[u8; SECTOR_BYTES] =
                         copies[at..at + SECTOR_BYTES].try_into().ok()?;
-                    (is_zeros(bytes) || seal.is_sealed(place, bytes)).then_some(bytes)
+                    let has_next = u32_at(bytes, SEQUENCE_AT) < u32::MAX;
+                    (is_zeros(bytes) || (seal.is_sealed(place, bytes) && has_next)).then_some(bytes)
                 })
                 .max_by_key(|bytes| u32_at(*bytes, SEQUENCE_AT));
             let Some(bytes) = newest else {
