@@ -30,6 +30,9 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The most content a slot holds, in bytes.
 pub(crate) const CONTENT_BYTES_MAX: usize = SECTOR_BYTES - HEADER_BYTES - 4;
 
+/// No slot is of this generation, and none of a later one; nobody lives to write the one before.
+const GENERATION_END: u64 = u64::MAX;
+
 const HEADER_BYTES: usize = 24;
 const SLOT_POSITIONS: [u64; 2] = [0, 4096];
 
@@ -127,6 +130,10 @@ impl Slots {
     /// Replaces the older slot and syncs it. After an error the file's state is unknown and the
     /// caller must not write it again.
     pub(crate) fn write(&mut self, content: &[u8], site: SyncSite) -> Result<()> {
+        if self.generation + 1 >= GENERATION_END {
+            let what = format!("{}: no generation is left", self.path.display());
+            return Err(Error::Invalid { what });
+        }
         self.generation += 1;
         let slot = encode(self.magic, self.generation, content);
         self.file
@@ -183,8 +190,7 @@ fn decode(slot: &[u8; SECTOR_BYTES], magic: [u8; 8], position: u64) -> Decoded {
     else {
         return Decoded::Damaged;
     };
-    // After the last generation there is none to write.
-    let sane = generation < u64::MAX
+    let sane = generation < GENERATION_END
         && position_of(generation) == position
         && blank.iter().all(|&byte| byte == 0);
     if !sane {

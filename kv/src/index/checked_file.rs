@@ -31,7 +31,7 @@
 //! taken. A page's sum that comes out as 0 is stored as 1: **0 says that the page was never
 //! written** since it was last beyond the end, and then it must be zeros. A sector of zeros says
 //! so of its 126 pages. Of the two copies of a sector the one with the greater sequence counts.
-//! A sequence that none can follow is damage.
+//! The last sequence is neither taken nor written.
 //!
 //! The length is that of the file; no other is kept. It is set in one call, so after a crash it is
 //! one that redb had asked for. A length that ends elsewhere than with a page is damage.
@@ -346,7 +346,7 @@ impl Inner {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sums.write_changed(&*self.file)?;
+        self.sums.write_changed(&*self.file, &self.name)?;
         self.file.sync_data(SYNC)
     }
 
@@ -389,6 +389,9 @@ impl Inner {
     fn write_header(&self, data: &[u8]) -> io::Result<()> {
         let mut newest = self.header.lock();
         let sequence = *newest + 1;
+        if sequence == u64::MAX {
+            return Err(no_sequence(&self.name));
+        }
         let mut sector = [0; SECTOR_BYTES];
         sector[..data.len()].copy_from_slice(data);
         sector[HEADER_BYTES_MAX..HEADER_BYTES_MAX + 8].copy_from_slice(&sequence.to_le_bytes());
@@ -497,6 +500,12 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(number)
+}
+
+/// What would be written now, no open would take.
+fn no_sequence(name: &str) -> io::Error {
+    let message = format!("{name}: no sequence is left");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 fn to_usize(number: u64) -> io::Result<usize> {

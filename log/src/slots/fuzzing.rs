@@ -64,8 +64,13 @@ fn opens_to_the_newer(sectors: &[[u8; SECTOR_BYTES]; 2]) {
     assert_eq!(newest, Some(&found.content));
     encodes_back(&found.content);
 
-    slots.write(b"next", SITE).expect("a disk in memory");
-    let (_, after) = Slots::open(&disk, path, MAGIC).expect("a slot was just written");
+    let written = slots.write(b"next", SITE);
+    let (_, after) = Slots::open(&disk, path, MAGIC).expect("one slot is whole in any case");
+    if written.is_err() {
+        // Only when no generation is left; then nothing changed.
+        assert_eq!(after.content, found.content);
+        return;
+    }
     assert_eq!(after.content, b"next");
     assert_eq!(after.older, Some(found.content), "the newer one stayed");
 }
