@@ -36,6 +36,8 @@ mod commit;
 mod digest;
 mod entry;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod index;
 mod keyspace;
 pub mod limits;

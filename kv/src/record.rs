@@ -402,5 +402,7 @@ const OPTION_DURABILITY: u8 = 3;
 
 const SHORT: Malformed = Malformed("a field that is cut short or too long");
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ mod clock;
 mod commit;
 mod error;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod identity;
 mod log;
 mod partition;

@@ -22,6 +22,8 @@ mod client;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+#[cfg(any(all(test, feature = "embedded"), feature = "testing"))]
+pub mod fuzzing;
 #[cfg(feature = "remote")]
 mod remote;
 #[cfg(feature = "remote")]

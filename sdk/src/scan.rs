@@ -1,7 +1,7 @@
 //! Scans: a request, and pages that follow each other over one snapshot.
 
 #[cfg(feature = "embedded")]
-mod cursor;
+pub(crate) mod cursor;
 #[cfg(feature = "embedded")]
 mod leases;
 

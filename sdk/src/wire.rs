@@ -8,7 +8,7 @@
 //! numbers: they stay below 2^53, so every JSON parser reads them exactly.
 
 mod base64;
-mod batch;
+pub(crate) mod batch;
 mod bucket;
 mod code;
 mod durability;

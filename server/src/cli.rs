@@ -11,7 +11,7 @@ mod completions;
 mod delete;
 mod export;
 mod get;
-mod import;
+pub(crate) mod import;
 mod output;
 mod progress;
 mod put;
@@ -31,7 +31,7 @@ use clap::{Args, Parser, Subcommand};
 use output::Output;
 
 /// Runs the command of this process.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Serve(command) => serve::run(command),

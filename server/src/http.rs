@@ -7,6 +7,8 @@ mod batch;
 mod body;
 mod bucket;
 mod condition;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod gate;
 mod key;
 mod kv;

@@ -510,5 +510,7 @@ const BUCKET_BYTES: usize = 40;
 const BY_HASH_BYTES: usize = 4 + PLACE_BYTES;
 const PLACE_BYTES: usize = 8;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

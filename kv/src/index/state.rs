@@ -171,8 +171,12 @@ impl IndexState {
             let length = usize::try_from(varint::take(rest)?).ok()?;
             let (record, after) = rest.split_at_checked(length)?;
             *rest = after;
-            let Record { bucket, body, .. } = Record::decode(record).ok()?;
-            let Body::BucketCreated { name, options } = body else {
+            let Ok(Record {
+                origin: Origin::Here { place: 0 },
+                bucket,
+                body: Body::BucketCreated { name, options },
+            }) = Record::decode(record)
+            else {
                 return None;
             };
             state.buckets.push(BucketRow {
@@ -201,12 +205,16 @@ impl IndexState {
             && state
                 .segments
                 .is_sorted_by(|one, other| one.base < other.base);
-        (rest.is_empty() && ascending).then_some(state)
+        // Ids are given out above the greatest: one below would be given twice.
+        let greatest = state.buckets.last().map_or(0, |row| row.id.0);
+        (rest.is_empty() && ascending && greatest <= state.last_bucket).then_some(state)
     }
 }
 
 const FORMAT: u64 = 1;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,5 +262,21 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(IndexState::decode(&bytes[..length]), None, "{length}");
         }
+    }
+
+    #[test]
+    fn a_bucket_above_the_greatest_id_is_no_state() {
+        let mut state = state();
+        state.last_bucket = 4;
+        assert_eq!(IndexState::decode(&state.encode()), None);
+    }
+
+    #[test]
+    fn a_creation_record_that_stands_anywhere_else_is_no_state() {
+        let mut bytes = state().encode();
+        let (tag, place) = (3, 0);
+        let at = bytes.windows(2).position(|pair| pair == [tag, place]);
+        bytes[at.unwrap() + 1] = 1;
+        assert_eq!(IndexState::decode(&bytes), None);
     }
 }

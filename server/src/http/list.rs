@@ -62,7 +62,7 @@ pub(super) async fn page(app: Arc<App>, request: Request) -> Result<Response<Bod
     Ok(whole(StatusCode::OK, "application/json", body.into()))
 }
 
-fn scan_request(mut query: Query) -> Result<ScanRequest> {
+pub(super) fn scan_request(mut query: Query) -> Result<ScanRequest> {
     let limit = match query.number("limit")? {
         Some(0) => return Err(Problem::invalid("limit is 0, it starts at 1")),
         // More than a page holds is as much as it holds.

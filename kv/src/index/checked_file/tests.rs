@@ -312,6 +312,41 @@ fn a_length_that_no_set_length_made_is_damage() {
 /// What redb rests on: a page that was synced and not written since is found after any crash,
 /// however the pages beside it fare.
 #[test]
+fn the_last_sequence_is_neither_read_nor_written() {
+    for (last, sums) in [(true, false), (true, true), (false, false), (false, true)] {
+        let at = if sums { 504 } else { HEADER_BYTES_MAX as u64 };
+        let disk = MemoryDisk::default();
+        let name = filled(&disk, 3).name().to_owned();
+        let file = disk.open(Path::new(&name)).unwrap();
+        let places = match sums {
+            false => HEADER_PLACES,
+            true => [PAGE, PAGE + PAGE],
+        };
+        for place in places {
+            let mut sector = [0; SECTOR_BYTES];
+            let mut sequence = [0xff; 8];
+            sequence[0] -= u8::from(!last);
+            file.write_at(&sequence[..if sums { 4 } else { 8 }], place + at)
+                .unwrap();
+            file.read_exact_at(&mut sector, place).unwrap();
+            Seal(xxh3_64(IDENTITY)).seal(place, &mut sector);
+            file.write_at(&sector, place).unwrap();
+        }
+        let offset = if sums { PAGE } else { 0 };
+        let file = open(&disk);
+        let error = match (last, sums) {
+            (true, _) => read(&file, offset, 16).unwrap_err(),
+            (false, true) => {
+                file.write(PAGE, &page(9)).unwrap();
+                file.sync_data().unwrap_err()
+            }
+            (false, false) => file.write(0, b"next").unwrap_err(),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+}
+
+#[test]
 fn synced_pages_survive_whatever_becomes_of_later_writes() {
     let seeds = seeds(60);
     for seed in 1..=seeds {

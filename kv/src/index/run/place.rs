@@ -62,9 +62,10 @@ impl Place {
             && record < identity.end
             && from_batch <= offset
             && (!is_relocated || from_batch == 0);
-        well_formed.then_some(Place {
+        // Not before it is known to be well formed: the distance may reach below zero.
+        well_formed.then(|| Place {
             record,
-            version: (!is_relocated).then_some(record - u64::from(from_batch)),
+            version: (!is_relocated).then(|| record - u64::from(from_batch)),
             is_tombstone: flags & TOMBSTONE != 0,
             is_superseded: flags & SUPERSEDED != 0,
         })
