@@ -208,6 +208,39 @@ impl Bucket {
         )
     }
 
+    /// [`Bucket::submit`], unless that would wait for the disk or for work that is behind: then the
+    /// batch comes back as `Err`, and nothing was done. For callers that must not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bucket::submit`].
+    pub fn try_submit(
+        &self,
+        batch: Batch,
+        durability: Durability,
+    ) -> Result<std::result::Result<Commit, Batch>> {
+        batch.check()?;
+        let submitted = self.keyspace.try_submit(
+            &self.state,
+            batch.operations(),
+            batch.conditions(),
+            durability,
+        )?;
+        Ok(submitted.ok_or(batch))
+    }
+
+    /// [`Bucket::get`], answered from memory and the log's map alone; `None` if the index on disk
+    /// has to be asked. For callers that must not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bucket::get`].
+    pub fn try_get(&self, key: impl AsRef<[u8]>) -> Result<Option<Option<Entry>>> {
+        let key = key.as_ref();
+        batch::check_key(key)?;
+        self.keyspace.try_get(&self.state, key)
+    }
+
     /// The state of a key, or `None` if it does not exist.
     ///
     /// # Errors

@@ -160,6 +160,19 @@ impl Bucket {
         on!(&*self.backend, store => store.get(&self.name, key).await)
     }
 
+    /// The value that a key had at a version; any number up to the newest, and it means the newest
+    /// batch at or below it.
+    ///
+    /// # Errors
+    /// `bucket_not_found`; `compacted` if history does not reach back to it, or it is above the
+    /// newest; those of any read.
+    pub async fn get_at(&self, key: impl AsRef<[u8]>, version: u64) -> Result<Option<Entry>> {
+        let key = key.as_ref();
+        check_bucket_name(&self.name)?;
+        check_key(key)?;
+        on!(&*self.backend, store => store.get_at(&self.name, key, version).await)
+    }
+
     /// Writes a key, once the returned builder is awaited.
     pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put {
         Put {

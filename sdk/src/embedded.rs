@@ -85,18 +85,34 @@ impl Embedded {
         &self.shared.bridge
     }
 
-    /// The value of a key. Answered in place: the index is in memory and the value in a map, so
-    /// there is nothing that a thread of the pool would do sooner.
+    /// The value of a key. Answered in place if the index in memory can tell; what has to ask the
+    /// index on disk runs on the pool.
     ///
     /// # Errors
-    /// `bucket_not_found`, `corrupt`.
-    #[expect(
-        clippy::unused_async,
-        reason = "a read of what is not in memory will wait"
-    )]
+    /// `bucket_not_found`, `corrupt`, `overloaded`.
     pub async fn get(&self, bucket: &str, key: &[u8]) -> Result<Option<Entry>> {
         let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
-        Ok(bucket.get(key).map_err(error)?.map(entry))
+        let found = match bucket.try_get(key).map_err(error)? {
+            Some(found) => found,
+            None => {
+                let key = key.to_vec();
+                self.run(move || bucket.get(key)).await?
+            }
+        };
+        Ok(found.map(entry))
+    }
+
+    /// The value that a key had at a version; any number up to the newest, and it means the newest
+    /// batch at or below it.
+    ///
+    /// # Errors
+    /// `bucket_not_found`; `compacted` if history does not reach back to it, or it is above the
+    /// newest.
+    pub async fn get_at(&self, bucket: &str, key: &[u8], version: u64) -> Result<Option<Entry>> {
+        let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
+        let key = key.to_vec();
+        let read = move || bucket.at(Version::new(version))?.get(key);
+        Ok(self.run(read).await?.map(entry))
     }
 
     /// Makes a write happen. Its conditions are decided by the store, against what is newest.
@@ -113,8 +129,16 @@ impl Embedded {
             Some(durability) => durability,
             None => bucket.info().map_err(error)?.options.durability,
         };
-        let outcome = match bucket.submit(batch(write)?, durability) {
-            Ok(commit) => commit.await,
+        let outcome = match bucket.try_submit(batch(write)?, durability) {
+            Ok(Ok(commit)) => commit.await,
+            // It would wait for the disk, which no thread of the executor does.
+            Ok(Err(batch)) => {
+                let submit = move || bucket.submit(batch, durability);
+                match self.shared.bridge.run(submit).await.map_err(refused)? {
+                    Ok(commit) => commit.await,
+                    Err(refusal) => Err(refusal),
+                }
+            }
             Err(refusal) => Err(refusal),
         };
         let receipt = outcome.map_err(|cause| {
@@ -355,24 +379,18 @@ fn snapshot(bucket: &cairn_kv::Bucket, cursor: &Cursor, leases: &Leases) -> Resu
         keys_only: cursor.keys_only,
         ..Default::default()
     };
+    let past = |version| bucket.at(Version::new(version)).map_err(error);
     if cursor.last.is_none() {
-        return bucket.scan(scan).map_err(error);
+        return match cursor.version {
+            0 => bucket.scan(scan).map_err(error),
+            version => Ok(past(version)?.scan(&scan)),
+        };
     }
     if let Some(entries) = leases.resume(cursor.bucket_id, cursor.version, &scan) {
         return Ok(entries);
     }
-    // Nothing was written since: what is newest is what the first page saw.
-    let entries = bucket.scan(scan).map_err(error)?;
-    if entries.version().get() == cursor.version {
-        return Ok(entries);
-    }
-    Err(Error::new(
-        Code::Compacted,
-        format!(
-            "the cursor's version {} is no longer kept; begin the scan anew",
-            cursor.version
-        ),
-    ))
+    // The lease is gone, as after a restart: history may still cover it.
+    Ok(past(cursor.version)?.scan(&scan))
 }
 
 fn entry(entry: cairn_kv::Entry) -> Entry {

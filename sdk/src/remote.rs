@@ -130,7 +130,22 @@ impl Remote {
     }
 
     pub(crate) async fn get(&self, bucket: &str, key: &[u8]) -> Result<Option<Entry>> {
-        let reply = self.read(&key_target(bucket, key), "").await?;
+        self.get_with(bucket, key, Query::default()).await
+    }
+
+    pub(crate) async fn get_at(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: u64,
+    ) -> Result<Option<Entry>> {
+        let mut query = Query::default();
+        query.bytes("at", Some(&version.to_string()));
+        self.get_with(bucket, key, query).await
+    }
+
+    async fn get_with(&self, bucket: &str, key: &[u8], query: Query) -> Result<Option<Entry>> {
+        let reply = self.read(&key_target(bucket, key), &query.0).await?;
         match reply.success() {
             Ok(reply) => Ok(Some(Entry {
                 version: reply.version()?,
@@ -153,6 +168,7 @@ impl Remote {
         );
         query.flag("reverse", scan.reverse);
         query.flag("keys_only", scan.keys_only);
+        query.bytes("at", scan.at.map(|at| at.to_string()).as_deref());
         query.bytes("cursor", scan.cursor.as_deref());
         self.read(&bucket_target("kv", bucket), &query.0)
             .await?

@@ -252,6 +252,13 @@ impl Levels {
         }
     }
 
+    /// Whether a run or the merged index may hold a key of this hash. Asks filters only.
+    pub(crate) fn may_hold_on_disk(&self, hash: u64) -> bool {
+        let merged = self.merged.as_ref();
+        self.runs.iter().any(|run| run.may_hold(hash))
+            || merged.is_some_and(|merged| merged.len() > 0 && merged.may_hold(hash))
+    }
+
     /// Whether there is anything below the memtables.
     pub(crate) fn has_older(&self) -> bool {
         !self.runs.is_empty() || self.merged.as_ref().is_some_and(|merged| merged.len() > 0)

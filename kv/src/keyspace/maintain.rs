@@ -144,18 +144,20 @@ impl Keyspace {
 
     /// Goes on to another segment if the memtable of this one has grown too large.
     pub(super) fn seal_if_full(&self) -> Result<()> {
-        let is_full = || {
-            let levels = self.levels.read();
-            levels.active().byte_len() as u64 >= self.options.memtable_bytes
-        };
-        if !is_full() {
+        if !self.is_full() {
             return Ok(());
         }
         self.keep_pace()?;
-        if is_full() {
+        if self.is_full() {
             self.log.seal()?;
         }
         Ok(())
+    }
+
+    /// Whether the memtable that takes writes has reached its bound.
+    pub(super) fn is_full(&self) -> bool {
+        let levels = self.levels.read();
+        levels.active().byte_len() as u64 >= self.options.memtable_bytes
     }
 
     fn keep_pace(&self) -> Result<()> {

@@ -44,6 +44,36 @@ impl Keyspace {
         Ok(entry)
     }
 
+    /// [`Keyspace::get`] without a look at the disk; `None` if only that can tell.
+    pub(crate) fn try_get(
+        &self,
+        bucket: &BucketState,
+        key: &[u8],
+    ) -> Result<Option<Option<Entry>>> {
+        let hash = self.seed.hash(bucket.id, key);
+        let watermark = self.watermark();
+        self.check_bucket(bucket, watermark)?;
+        if let Some(record) = self.hot.find(hash)
+            && let Some(found) = self.read_hot(bucket.id, key, record, watermark)
+        {
+            return Ok(Some(self.unless_expired(found)));
+        }
+        let location = {
+            let levels = self.levels.read();
+            let watermark = self.watermark();
+            let found = levels.locate_in_memory(hash, bucket.id, key, watermark);
+            if found.location.version == 0 && levels.may_hold_on_disk(hash) {
+                return Ok(None);
+            }
+            found.location
+        };
+        match self.resolve(bucket.id, key, &location) {
+            // Moved in between.
+            Err(error) if error.is_out_of_range() => Ok(None),
+            outcome => outcome.map(Some),
+        }
+    }
+
     /// What a reader that holds `pin` sees of `key`.
     pub(crate) fn get_at(
         &self,

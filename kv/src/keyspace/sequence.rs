@@ -70,6 +70,39 @@ impl Keyspace {
         outcome
     }
 
+    /// [`Keyspace::submit`], unless it would have to wait; `None` then.
+    pub(crate) fn try_submit<'a>(
+        self: &Arc<Self>,
+        bucket: &Arc<BucketState>,
+        operations: impl ExactSizeIterator<Item = OperationRef<'a>>,
+        conditions: impl Iterator<Item = Condition<'a>> + Clone,
+        durability: Durability,
+    ) -> Result<Option<Commit>> {
+        if self.is_full() {
+            return Ok(None);
+        }
+        let draft = Draft::encode(bucket.id, operations, &self.clock, self.seed);
+        let outcome = self.check_size(&draft).and_then(|()| {
+            let hashes = conditions
+                .clone()
+                .map(|(key, _)| self.seed.hash(bucket.id, key));
+            let deletes = draft.entries.iter().filter(|entry| entry.is_delete());
+            let mut hashes = hashes.chain(deletes.map(|entry| entry.hash));
+            let levels = Arc::clone(&self.levels.read());
+            // A key that is in a memtable as well is asked for on disk without need: it is rare.
+            if levels.has_older() && hashes.any(|hash| levels.may_hold_on_disk(hash)) {
+                return Ok(None);
+            }
+            let judging = self.look_up(bucket.id, &draft, conditions.clone())?;
+            match self.try_sequence(bucket, &draft, &judging, durability)? {
+                Attempt::Answered(commit) => Ok(Some(commit)),
+                Attempt::NoRoom | Attempt::Overtaken => Ok(None),
+            }
+        });
+        draft.recycle();
+        outcome
+    }
+
     fn check_size(&self, draft: &Draft<'_>) -> Result<()> {
         let (bytes, bytes_max) = (draft.buffer.byte_len(), self.log.batch_bytes_max());
         if bytes <= bytes_max {

@@ -25,7 +25,7 @@ use crate::wire::{Code, KEY_BYTES_MAX, decode_key_parameter, encode_key_paramete
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) bucket_id: u32,
-    /// The version that the pages read; 0 before the first.
+    /// The version that the pages read; before the first the one asked for, 0 for the newest.
     pub(crate) version: u64,
     pub(crate) prefix: Option<Bytes>,
     pub(crate) start: Option<Bytes>,
@@ -68,7 +68,7 @@ impl Cursor {
         let Some(text) = &request.cursor else {
             return Ok(Self {
                 bucket_id,
-                version: 0,
+                version: request.at.unwrap_or(0),
                 prefix: request.prefix.clone(),
                 start: request.start.clone(),
                 end: request.end.clone(),

@@ -233,3 +233,28 @@ async fn a_value_of_8_mib_is_taken_and_one_byte_more_is_not() {
         .await
         .is_problem(413, "value_too_large");
 }
+
+#[tokio::test]
+async fn the_past_is_read_by_a_version_and_told_when_it_is_out_of_reach() {
+    let site = Site::new();
+    let first = site.put("/v1/kv/b/k", "1").await.version();
+    site.put("/v1/kv/b/other", "x").await.version();
+    let second = site.put("/v1/kv/b/k", "2").await.version();
+    let got = site.get(&format!("/v1/kv/b/k?at={first}")).await;
+    assert_eq!((got.status, &got.body[..]), (200, &b"1"[..]));
+    assert_eq!(got.header("etag"), format!("\"{first}\""));
+    let got = site.get(&format!("/v1/kv/b/k?at={second}")).await;
+    assert_eq!(&got.body[..], b"2");
+    site.get(&format!("/v1/kv/b/other?at={first}"))
+        .await
+        .is_problem(404, "key_not_found");
+    site.get(&format!("/v1/kv/b/k?at={}", second + 1))
+        .await
+        .is_problem(410, "compacted");
+    site.get("/v1/kv/b/k?at=0")
+        .await
+        .is_problem(400, "invalid_argument");
+    let page = site.get(&format!("/v1/kv/b?at={first}")).await.json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    assert_eq!(page["version"], first);
+}
