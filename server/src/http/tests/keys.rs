@@ -213,12 +213,9 @@ async fn a_key_expires_and_a_put_without_a_ttl_clears_that() {
 async fn what_the_store_does_not_do_yet_is_refused_and_not_pretended() {
     let site = Site::new();
     site.put("/v1/kv/b/k", "v").await.version();
-    site.get("/v1/kv/b/k?at=1")
+    site.get("/v1/snapshots/b")
         .await
-        .is_problem(400, "invalid_argument");
-    site.get("/v1/kv/b?at=1")
-        .await
-        .is_problem(400, "invalid_argument");
+        .is_problem(404, "not_found");
     site.get("/v1/log").await.is_problem(404, "not_found");
 }
 
