@@ -191,5 +191,7 @@ fn pair_bytes((name, value): &(&str, &[u8])) -> usize {
 
 const NAME_BYTES_MAX: usize = 255;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use crate::scan::{Entries, Scan};
 use crate::store::Open;
 use crate::version::{Durability, Version};
 use crate::view::View;
+use crate::watch::Watch;
 use options::BucketOptions;
 use state::BucketState;
 
@@ -208,6 +209,52 @@ impl Bucket {
         )
     }
 
+    /// [`Bucket::submit`], unless that would wait for the disk or for work that is behind: then the
+    /// batch comes back as `Err`, and nothing was done. For callers that must not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bucket::submit`].
+    pub fn try_submit(
+        &self,
+        batch: Batch,
+        durability: Durability,
+    ) -> Result<std::result::Result<Commit, Batch>> {
+        batch.check()?;
+        let submitted = self.keyspace.try_submit(
+            &self.state,
+            batch.operations(),
+            batch.conditions(),
+            durability,
+        )?;
+        Ok(submitted.ok_or(batch))
+    }
+
+    /// [`Bucket::get`], answered from memory and the log's map alone; `None` if the index on disk
+    /// has to be asked. For callers that must not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bucket::get`].
+    pub fn try_get(&self, key: impl AsRef<[u8]>) -> Result<Option<Option<Entry>>> {
+        let key = key.as_ref();
+        batch::check_key(key)?;
+        let found = self.keyspace.try_get(&self.state, key)?;
+        // The pieces of a value have to be looked up.
+        Ok(found.filter(|entry| entry.as_ref().is_none_or(Entry::has_value)))
+    }
+
+    /// [`Bucket::open`], answered from memory and the log's map alone; `None` if the index on disk
+    /// has to be asked. For callers that must not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Bucket::open`].
+    pub fn try_open(&self, key: impl AsRef<[u8]>) -> Result<Option<Option<ValueReader>>> {
+        let found = self.try_get(key)?;
+        Ok(found.map(|entry| entry.map(ValueReader::whole)))
+    }
+
     /// Begins to set a key to a value that comes in parts and may be of any size up to
     /// [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX).
     ///
@@ -288,6 +335,20 @@ impl Bucket {
         View::begin(&self.store, &self.keyspace, &self.state)
     }
 
+    /// The bucket as it was at `version`, whose batch is included: any version above 0 up to the
+    /// newest, and it means the newest batch at or below it. Deadlines are judged by the time of
+    /// that batch.
+    ///
+    /// Cost: reads of the past ask the runs of all segments, a few nanoseconds each.
+    ///
+    /// # Errors
+    ///
+    /// `Compacted` if history no longer reaches back to `version`, or it is above the newest;
+    /// `BucketNotFound` if there was no such bucket then.
+    pub fn at(&self, version: Version) -> Result<View> {
+        View::past(&self.store, &self.keyspace, &self.state, version)
+    }
+
     /// Begins a scan of the bucket as it is now. Values in pieces are left out:
     /// [`Entry::has_value`] says so.
     ///
@@ -298,6 +359,28 @@ impl Bucket {
     /// `BucketNotFound`.
     pub fn scan(&self, scan: Scan) -> Result<Entries> {
         Entries::begin(&self.keyspace, &self.state, &scan)
+    }
+
+    /// Follows the batches that write a key beginning with `prefix`, in order: every one after
+    /// version `from`, or after now, once it is durable. A watch resumed from the version of any
+    /// batch that it yielded, or from [`Watch::version`], misses nothing and repeats nothing; so
+    /// does one that begins at the version of a scan.
+    ///
+    /// Cost: a short lock. What was written and not yet yielded is kept on the disk for it, as
+    /// far as [`Options::watch_lag_bytes`](crate::Options::watch_lag_bytes) goes.
+    ///
+    /// # Errors
+    ///
+    /// `Compacted` if something that followed `from` is no longer there, or `from` is above the
+    /// newest version; `BucketNotFound`.
+    pub fn watch(&self, from: Option<Version>, prefix: impl AsRef<[u8]>) -> Result<Watch> {
+        let prefix = prefix.as_ref();
+        Watch::begin(&self.store, &self.keyspace, &self.state, from, prefix)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn keyspace(&self) -> &Arc<Keyspace> {
+        &self.keyspace
     }
 
     fn durability(&self) -> Durability {

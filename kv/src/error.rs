@@ -86,6 +86,11 @@ impl Error {
         self.0.conflict.as_ref()
     }
 
+    /// Whether no retained segment of the log holds the place that was read.
+    pub(crate) fn is_out_of_range(&self) -> bool {
+        matches!(self.0.source, Some(cairn_log::Error::OutOfRange { .. }))
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Error {
         Error(Box::new(Failure {
             kind,
@@ -141,6 +146,7 @@ impl From<cairn_log::Error> for Error {
         use cairn_log::Error as Log;
         let kind = match &source {
             Log::Corrupt { .. } | Log::OutOfRange { .. } => ErrorKind::Corrupt,
+            Log::Compacted { .. } => ErrorKind::Compacted,
             Log::Locked { .. } => ErrorKind::Locked,
             Log::Format { .. } | Log::Invalid { .. } => ErrorKind::InvalidArgument,
             Log::DiskFull { .. } => ErrorKind::DiskFull,

@@ -23,7 +23,12 @@
 //! * `read`: point reads;
 //! * `count`: how many keys there are;
 //! * `open`: how all of this is rebuilt at open;
-//! * `maintain`: runs, merges, and index files that are of no use.
+//! * `maintain`: when runs are written, and index files that are of no use;
+//! * `merge`: how runs become one index;
+//! * `history`: reads of the past, and how far they reach;
+//! * `gc`: how the space of what is dead is given back;
+//! * `sweep`: tombstones for keys whose deadline has passed;
+//! * `verify`: whether every byte is what was written.
 //!
 //! # Locks
 //!
@@ -35,14 +40,20 @@
 
 pub(crate) mod buckets;
 mod count;
+mod gc;
 mod heads;
+mod history;
 mod maintain;
+mod merge;
 mod open;
 mod read;
 mod sequence;
+mod sweep;
+mod verify;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -54,10 +65,13 @@ use crate::index::hot::HotIndex;
 use crate::index::levels::Levels;
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
+use crate::index::run::Run;
+use crate::index::walk::Archive;
 use crate::large::Uses;
 use crate::options::IndexOptions;
 use crate::record::BucketId;
 use crate::version::Version;
+use crate::watch::watchers::Watchers;
 use heads::Heads;
 use maintain::Maintenance;
 
@@ -81,7 +95,20 @@ pub(crate) struct Keyspace {
     /// Buckets whose drop is sequenced and may not be visible yet.
     dropping: Mutex<Vec<Arc<BucketState>>>,
     maintenance: Mutex<Maintenance>,
+    watchers: Watchers,
     signal: Signal,
+    /// Superseded versions that nobody at or above it sees may be gone.
+    floor: AtomicU64,
+    /// Before it no deadline passes; `u64::MAX` if none is known.
+    next_deadline_ms: AtomicU64,
+    /// The buckets that are neither dropped nor unknown to the catalogue.
+    live: Mutex<Vec<Arc<BucketState>>>,
+    /// How many segments garbage collection has yet to empty.
+    victims: AtomicUsize,
+    /// Levels that have been replaced and may still be in use.
+    superseded_levels: Mutex<Vec<Weak<Levels>>>,
+    /// The runs of merged segments that were asked for, by the base of their segment.
+    archive: Mutex<BTreeMap<u64, Arc<Run>>>,
 }
 
 /// What only the thread that orders writes may touch.
@@ -97,6 +124,15 @@ struct Sequencer {
 pub(crate) struct Pin {
     pub(crate) levels: Arc<Levels>,
     pub(crate) watermark: u64,
+    /// Of a moment in the past: its time, and the runs of what is merged.
+    pub(crate) past: Option<Past>,
+}
+
+/// What it takes to read the past.
+#[derive(Clone)]
+pub(crate) struct Past {
+    pub(crate) time_ms: u64,
+    pub(crate) archive: Archive,
 }
 
 impl Keyspace {
@@ -129,13 +165,45 @@ impl Keyspace {
         let watermark = self.watermark();
         let version = Version::new(heads.below(watermark));
         let levels = Arc::clone(&levels);
-        (Pin { levels, watermark }, version)
+        let pin = Pin {
+            levels,
+            watermark,
+            past: None,
+        };
+        (pin, version)
     }
 
     /// The version of the newest batch that readers see.
     pub(crate) fn head(&self) -> Version {
         let heads = self.heads.lock();
         Version::new(heads.below(self.watermark()))
+    }
+
+    /// The version of the newest batch that is durable and that readers see, and where it ends or
+    /// later, with nothing in between.
+    pub(crate) fn durable_head(&self) -> (u64, u64) {
+        let heads = self.heads.lock();
+        let settled = self.settled();
+        (heads.below(settled), settled)
+    }
+
+    /// The version of the newest batch that has its place, durable or not.
+    pub(crate) fn newest_sequenced(&self) -> u64 {
+        self.heads.lock().newest()
+    }
+
+    /// Returns once readers see every batch below `end`, all of which are durable: at the latest a
+    /// moment after that, when the thread that sequenced the last one has entered it.
+    pub(crate) fn wait_visible(&self, end: u64) {
+        while self.watermark() < end {
+            drop(self.sequencer.lock());
+            std::thread::yield_now();
+        }
+    }
+
+    /// The watches of the partition.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     /// The number of keys in the memtables, tombstones included.
@@ -149,11 +217,18 @@ impl Keyspace {
         self.watermark().min(self.log.durable().get())
     }
 
+    /// Buckets whose drop is not sequenced.
+    fn live_buckets(&self) -> Vec<Arc<BucketState>> {
+        let mut live = self.live.lock();
+        live.retain(|bucket| bucket.dropped().is_none());
+        live.clone()
+    }
+
     pub(crate) fn is_durable(&self, version: u64) -> bool {
         version < self.log.durable().get()
     }
 
-    fn check_poison(&self) -> Result<()> {
+    pub(crate) fn check_poison(&self) -> Result<()> {
         if self.log.is_poisoned() {
             // Only the log knows the cause.
             drop(self.log.barrier()?);

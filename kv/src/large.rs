@@ -41,7 +41,7 @@
 //! owner's newest version is the commit of its upload, or is not durable yet and so may not stay.
 //! Once dead it is dead for ever: an upload has one commit, and versions only grow. Pieces of a
 //! removed bucket go with it. `Keyspace::is_piece_live` answers this to whoever collects garbage,
-//! and `Keyspace::forget_pieces` takes dead pieces out of the index. A deadline that has passed
+//! which takes dead pieces out of the index as well. A deadline that has passed
 //! kills nothing before its tombstone is logged. A view or scan keeps no pieces: a reader opened
 //! from one may find that they are gone, and says `Compacted`.
 //!

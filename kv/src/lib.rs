@@ -36,6 +36,8 @@ mod commit;
 mod digest;
 mod entry;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod index;
 mod keyspace;
 mod large;
@@ -49,6 +51,7 @@ mod store;
 mod testing;
 mod version;
 mod view;
+mod watch;
 
 pub use attributes::Attributes;
 pub use batch::{Batch, Expect, PutOptions};
@@ -64,7 +67,8 @@ pub use error::{Conflict, Error, ErrorKind, Result};
 pub use large::{Upload, ValueReader};
 pub use options::Options;
 pub use scan::{Entries, Scan};
-pub use status::{PartitionStatus, Status};
+pub use status::{PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use version::{Durability, Version};
 pub use view::View;
+pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent};

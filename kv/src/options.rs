@@ -23,6 +23,7 @@ pub struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) index: IndexOptions,
     pub(crate) buffered_sync: Duration,
+    pub(crate) watch_lag_bytes: u64,
     pub(crate) threads: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -36,6 +37,8 @@ pub(crate) struct IndexOptions {
     pub(crate) cache_bytes: u64,
     /// Runs are merged when they have this many entries, and a tenth of those merged already.
     pub(crate) merge_entries: u64,
+    /// What the buckets of a partition may always keep of superseded versions together.
+    pub(crate) history_bytes_min: u64,
 }
 
 impl IndexOptions {
@@ -61,8 +64,10 @@ impl Options {
                 hot_index_bytes: 64 << 20,
                 cache_bytes: 64 << 20,
                 merge_entries: 1 << 20,
+                history_bytes_min: 8 << 20,
             },
             buffered_sync: Duration::from_millis(1_000),
+            watch_lag_bytes: 256 << 20,
             threads: true,
             clock: Arc::new(SystemClock::new()),
         }
@@ -116,6 +121,14 @@ impl Options {
         self
     }
 
+    /// Bytes of log that are kept for a [`Watch`](crate::Watch) that has not seen them yet. Default
+    /// 256 MiB. One that lags further behind goes on while it can, and ends with `Compacted` where
+    /// space was given back.
+    pub fn watch_lag_bytes(mut self, bytes: u64) -> Options {
+        self.watch_lag_bytes = bytes;
+        self
+    }
+
     /// Whether the store has threads of its own that commit what nobody waits for, and prepare and
     /// mark the log. Default true. Without them, whoever opened the store calls
     /// [`Store::step`], and everything that happens is decided by the caller.
@@ -127,6 +140,14 @@ impl Options {
     /// Where time comes from. Default: the system.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Options {
         self.clock = clock;
+        self
+    }
+
+    /// Bytes of superseded versions that are always kept within a bucket's time. Default 8 MiB;
+    /// for tests.
+    #[doc(hidden)]
+    pub fn history_bytes_min(mut self, bytes: u64) -> Options {
+        self.index.history_bytes_min = bytes;
         self
     }
 
@@ -167,6 +188,7 @@ impl std::fmt::Debug for Options {
             .field("segment_bytes", &self.segment_bytes)
             .field("index", &self.index)
             .field("buffered_sync", &self.buffered_sync)
+            .field("watch_lag_bytes", &self.watch_lag_bytes)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }

@@ -7,8 +7,11 @@
 //! tag     u8       kind in the low four bits, flags in the high four
 //! place   varint   bytes from the start of the batch to this record's frame:
 //!                  version of the record = offset of its frame - place
+//!                  [MOVED] instead: version varint · time_ms varint, both those of the batch in
+//!                  which the record was first written
 //! bucket  varint   bucket id, 1..=2^31-1; with the top bit set, the pieces of that bucket's
-//!                  large values (see `large`): kinds 1 and 2 only, keys 12 bytes longer
+//!                  large values (see `large`): kinds 1 and 2 only, keys 12 bytes longer; 0 in
+//!                  kind 7
 //! ...              by kind:
 //!
 //! kind 1  put            key length varint · key
@@ -24,11 +27,15 @@
 //!                        upload varint, below 2^53, not 0
 //!                        piece size varint, 1..=65536; the last piece of a value may be shorter
 //!                        BLAKE3 of the value, 32 bytes
+//! kind 7  history floor  version varint: superseded versions that no reader at or above it sees
+//!                        may be gone
 //!
 //! flag 0x10  ATTRIBUTES   kinds 1 and 5 only
-//! flag 0x20  EXPIRES      kinds 1 and 5 only
-//! flag 0x40  RELOCATED    reserved: an absolute version and time will stand in place of `place`
-//! flag 0x80  must be 0
+//! flag 0x20  EXPIRES      kinds 1 and 5: a deadline follows
+//!            EXPIRED      kind 2: a deadline that passed deleted the key, not a caller
+//! flag 0x40  MOVED        any kind: garbage collection wrote the record again
+//! flag 0x80  SUPERSEDED   kinds 1, 2 and 5, with MOVED: a newer version existed when it was moved,
+//!                         and history keeps it; who asks for the newest one skips it
 //!
 //! option 1   history_ms       option 2   history_bytes       option 3   durability: 0 buffered
 //! ```
@@ -95,10 +102,27 @@ pub(crate) const PIECE_KEY_BYTES: usize = 12;
 /// One record, borrowed from the log or about to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
-    /// Bytes from the start of the batch to the record's frame.
-    pub(crate) place: u32,
+    pub(crate) origin: Origin,
     pub(crate) bucket: BucketId,
     pub(crate) body: Body<'a>,
+}
+
+/// Where the version of a record comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From its place: bytes from the start of the batch to the record's frame.
+    Here { place: u32 },
+    /// It was moved, and says so itself.
+    Moved(Moved),
+}
+
+/// What a record that was moved says of the batch it was first written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) version: u64,
+    pub(crate) time_ms: u64,
+    /// A newer version existed when it was moved.
+    pub(crate) superseded: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,12 +131,17 @@ pub(crate) enum Body<'a> {
     LargePut(LargePut<'a>),
     Delete {
         key: &'a [u8],
+        /// A deadline that passed did it.
+        expired: bool,
     },
     BucketCreated {
         name: BucketName,
         options: BucketOptions,
     },
     BucketDropped,
+    HistoryFloor {
+        version: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,15 +202,30 @@ impl Record<'_> {
         let tag = match &self.body {
             Body::Put(put) => PUT | put_flags(put.attributes, put.expires_ms),
             Body::LargePut(put) => LARGE_PUT | put_flags(put.attributes, put.expires_ms),
-            Body::Delete { .. } => DELETE,
+            Body::Delete { expired, .. } => DELETE | if *expired { EXPIRED } else { 0 },
             Body::BucketCreated { .. } => BUCKET_CREATED,
             Body::BucketDropped => BUCKET_DROPPED,
+            Body::HistoryFloor { .. } => HISTORY_FLOOR,
         };
-        assert!(self.bucket.owner().0 != 0, "bucket ids start at 1");
-        let key_bytes_max = self.bucket.key_bytes_max();
-        buffer.push(tag);
-        varint::push(buffer, u64::from(self.place));
+        let of_no_bucket = matches!(self.body, Body::HistoryFloor { .. });
+        assert!(
+            (self.bucket.owner().0 == 0) == of_no_bucket,
+            "bucket ids start at 1"
+        );
+        match self.origin {
+            Origin::Here { place } => {
+                buffer.push(tag);
+                varint::push(buffer, u64::from(place));
+            }
+            Origin::Moved(moved) => {
+                let superseded = if moved.superseded { SUPERSEDED } else { 0 };
+                buffer.push(tag | MOVED | superseded);
+                varint::push(buffer, moved.version);
+                varint::push(buffer, moved.time_ms);
+            }
+        }
         varint::push(buffer, u64::from(self.bucket.0));
+        let key_bytes_max = self.bucket.key_bytes_max();
         match &self.body {
             Body::Put(put) => {
                 encode_head(
@@ -212,7 +256,7 @@ impl Record<'_> {
                 varint::push(buffer, u64::from(put.large.piece_bytes));
                 buffer.extend_from_slice(&put.large.hash);
             }
-            Body::Delete { key } => {
+            Body::Delete { key, .. } => {
                 assert!(
                     (1..=key_bytes_max).contains(&key.len()),
                     "checked at the door"
@@ -226,7 +270,21 @@ impl Record<'_> {
                 encode_options(options, buffer);
             }
             Body::BucketDropped => {}
+            Body::HistoryFloor { version } => varint::push(buffer, *version),
         }
+    }
+
+    /// The version of a record whose frame stands at `offset`; `None` if it cannot stand there.
+    pub(crate) fn version(&self, offset: u64) -> Option<u64> {
+        match self.origin {
+            Origin::Here { place } => offset.checked_sub(u64::from(place)),
+            Origin::Moved(moved) => Some(moved.version),
+        }
+    }
+
+    /// Whether it was moved although a newer version existed.
+    pub(crate) fn is_superseded(&self) -> bool {
+        matches!(self.origin, Origin::Moved(moved) if moved.superseded)
     }
 }
 
@@ -236,15 +294,32 @@ impl<'a> Record<'a> {
         let mut rest = bytes;
         let tag = take_byte(&mut rest)?;
         let (kind, flags) = (tag & 0x0f, tag & 0xf0);
-        if flags & !(ATTRIBUTES | EXPIRES) != 0 {
-            return Err(Malformed("unknown flags"));
-        }
-        if !matches!(kind, PUT | LARGE_PUT) && flags != 0 {
+        let known = match kind {
+            PUT | LARGE_PUT => ATTRIBUTES | EXPIRES,
+            DELETE => EXPIRED,
+            _ => 0,
+        };
+        if flags & !(known | MOVED | SUPERSEDED) != 0 {
             return Err(Malformed("flags of another kind"));
         }
-        let place = take_u32(&mut rest)?;
+        let superseded = flags & SUPERSEDED != 0;
+        if superseded && (flags & MOVED == 0 || !matches!(kind, PUT | LARGE_PUT | DELETE)) {
+            return Err(Malformed("superseded, and not moved or no key's"));
+        }
+        let origin = if flags & MOVED == 0 {
+            let place = take_u32(&mut rest)?;
+            Origin::Here { place }
+        } else {
+            let version = take_version(&mut rest)?;
+            let time_ms = take_version(&mut rest)?;
+            Origin::Moved(Moved {
+                version,
+                time_ms,
+                superseded,
+            })
+        };
         let bucket = BucketId(take_u32(&mut rest)?);
-        if bucket.owner().0 == 0 {
+        if (bucket.owner().0 == 0) != (kind == HISTORY_FLOOR) {
             return Err(Malformed("bucket 0"));
         }
         if bucket.is_pieces() && !matches!(kind, PUT | DELETE) {
@@ -255,6 +330,7 @@ impl<'a> Record<'a> {
             LARGE_PUT => Body::LargePut(LargePut::decode(rest, flags, bucket)?),
             DELETE => Body::Delete {
                 key: checked_key(rest, bucket)?,
+                expired: flags & EXPIRED != 0,
             },
             BUCKET_CREATED => {
                 let length = usize::from(take_byte(&mut rest)?);
@@ -268,11 +344,18 @@ impl<'a> Record<'a> {
                 }
             }
             BUCKET_DROPPED if rest.is_empty() => Body::BucketDropped,
+            HISTORY_FLOOR => {
+                let version = take_version(&mut rest)?;
+                if !rest.is_empty() {
+                    return Err(Malformed("bytes after the record's end"));
+                }
+                Body::HistoryFloor { version }
+            }
             BUCKET_DROPPED => return Err(Malformed("bytes after the record's end")),
             _ => return Err(Malformed("unknown kind")),
         };
         Ok(Record {
-            place,
+            origin,
             bucket,
             body,
         })
@@ -446,14 +529,24 @@ fn take_u32(rest: &mut &[u8]) -> Result<u32, Malformed> {
     u32::try_from(number).map_err(|_| Malformed("a number over 32 bits"))
 }
 
+fn take_version(rest: &mut &[u8]) -> Result<u64, Malformed> {
+    varint::take(rest)
+        .filter(|&number| number < VERSION_END)
+        .ok_or(SHORT)
+}
+
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const BUCKET_CREATED: u8 = 3;
 const BUCKET_DROPPED: u8 = 4;
 const LARGE_PUT: u8 = 5;
+const HISTORY_FLOOR: u8 = 7;
 
 const ATTRIBUTES: u8 = 0x10;
 const EXPIRES: u8 = 0x20;
+const MOVED: u8 = 0x40;
+const SUPERSEDED: u8 = 0x80;
+const EXPIRED: u8 = 0x20;
 
 const OPTION_HISTORY_MS: u8 = 1;
 const OPTION_HISTORY_BYTES: u8 = 2;
@@ -461,5 +554,7 @@ const OPTION_DURABILITY: u8 = 3;
 
 const SHORT: Malformed = Malformed("a field that is cut short or too long");
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -115,13 +115,17 @@ impl Entries {
             bucket: Arc::clone(bucket),
             pin: pin.clone(),
             version,
-            now_ms: keyspace.clock().now_ms(),
+            now_ms: match &pin.past {
+                Some(past) => past.time_ms,
+                None => keyspace.clock().now_ms(),
+            },
             course: Course {
                 bucket: bucket.id,
                 start,
                 end,
                 reverse: scan.reverse,
                 watermark: pin.watermark,
+                archive: pin.past.as_ref().map(|past| Arc::clone(&past.archive)),
             },
             walk: None,
             keys_only: scan.keys_only,
@@ -222,13 +226,21 @@ impl Entries {
     /// Finds the next chunk of keys that exist at the scan's version.
     fn gather(&mut self) -> Result<()> {
         let chunk = CHUNK_KEYS.min(self.remaining);
+        let mut repairs = 0;
         while self.found.len() < chunk && !self.exhausted {
             match self.walk_on(chunk) {
                 Ok(()) => {}
                 Err(error) => {
                     // Go on from the same key in levels whose damaged part was made anew.
                     self.walk = None;
-                    self.pin.levels = self.keyspace.repaired(&self.pin.levels, error)?;
+                    repairs += 1;
+                    if repairs > REPAIRS_MAX {
+                        let message = format!("the index could not be rebuilt: {error}");
+                        return Err(Error::new(ErrorKind::Io, message));
+                    }
+                    self.keyspace.repair_pin(&mut self.pin, error)?;
+                    let past = self.pin.past.as_ref();
+                    self.course.archive = past.map(|past| Arc::clone(&past.archive));
                 }
             }
         }
@@ -307,6 +319,9 @@ fn successor_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     successor[last] += 1;
     Some(successor)
 }
+
+/// How often one step has index files made anew before it gives up.
+const REPAIRS_MAX: usize = 4;
 
 /// Keys found at once, before their values are read.
 const CHUNK_KEYS: usize = 64;

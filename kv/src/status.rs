@@ -50,3 +50,19 @@ pub struct PartitionStatus {
     /// Syncs for them.
     pub syncs: u64,
 }
+
+/// What a verification has read and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Batches of the log, all of them whole.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Runs that are whole.
+    pub runs: u64,
+    /// Entries of merged indexes.
+    pub entries: u64,
+    /// Index files that are damaged. They lose nothing: they are made again from the log.
+    pub damaged: Vec<String>,
+}

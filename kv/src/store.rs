@@ -22,7 +22,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::buckets::Dropping;
 use crate::options::Options;
 use crate::scan::{Entries, Scan};
-use crate::status::{PartitionStatus, Status};
+use crate::status::{PartitionStatus, Status, Verified};
 
 /// An embedded key-value store whose write-ahead log is the database.
 ///
@@ -46,6 +46,7 @@ pub(crate) struct Open {
     keyspaces: Vec<Arc<Keyspace>>,
     catalogue: RwLock<Catalogue>,
     clock: Arc<BelievedClock>,
+    watch_lag_bytes: u64,
     threads: Mutex<Vec<JoinHandle<()>>>,
     closed: Mutex<bool>,
 }
@@ -110,6 +111,7 @@ impl Store {
             keyspaces,
             catalogue,
             clock,
+            watch_lag_bytes: options.watch_lag_bytes,
             threads: Mutex::new(threads),
             closed: Mutex::new(false),
         })))
@@ -223,6 +225,25 @@ impl Store {
         Ok(digesting.finish())
     }
 
+    /// Reads and checks every byte of the log and of the index files that the store uses.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, naming file and place, at the first damage of the log. Damaged index files are
+    /// told in the answer.
+    pub fn verify(&self) -> Result<Verified> {
+        let mut all = Verified::default();
+        for keyspace in &self.0.keyspaces {
+            let one = keyspace.verify()?;
+            all.batches += one.batches;
+            all.records += one.records;
+            all.runs += one.runs;
+            all.entries += one.entries;
+            all.damaged.extend(one.damaged);
+        }
+        Ok(all)
+    }
+
     /// Where the store stands.
     pub fn status(&self) -> Status {
         Status {
@@ -287,8 +308,19 @@ impl Store {
 }
 
 impl Open {
+    /// See [`Options::watch_lag_bytes`].
+    pub(crate) fn watch_lag_bytes(&self) -> u64 {
+        self.watch_lag_bytes
+    }
+
     fn keyspace(&self, bucket: &BucketState) -> &Arc<Keyspace> {
         &self.keyspaces[usize::from(bucket.partition)]
+    }
+
+    /// The history floor of a bucket's partition.
+    #[cfg(test)]
+    fn floor(&self, bucket: &Bucket) -> u64 {
+        self.keyspaces[usize::from(bucket.info().unwrap().partition)].floor()
     }
 
     /// The index of each partition as it is now.

@@ -42,6 +42,24 @@ impl View {
         })
     }
 
+    pub(crate) fn past(
+        store: &Arc<Open>,
+        keyspace: &Arc<Keyspace>,
+        bucket: &Arc<BucketState>,
+        version: Version,
+    ) -> Result<View> {
+        let (pin, version) = keyspace.pin_past(version)?;
+        keyspace.check_bucket(bucket, pin.watermark)?;
+        let (keyspace, bucket) = (Arc::clone(keyspace), Arc::clone(bucket));
+        Ok(View {
+            store: Arc::clone(store),
+            keyspace,
+            bucket,
+            pin,
+            version,
+        })
+    }
+
     /// The version of the bucket's partition that the view shows.
     pub fn version(&self) -> Version {
         self.version

@@ -67,6 +67,14 @@ pub enum Error {
         /// The failure.
         cause: Arc<str>,
     },
+    /// What stood at the offset was dropped to give its space back. A reader that wanted it begins
+    /// anew from the newest state; at or above `floor` nothing was dropped.
+    Compacted {
+        /// The offset asked for.
+        offset: Offset,
+        /// Where the highest dropped segment ended.
+        floor: Offset,
+    },
     /// The offset lies outside of what the log holds.
     OutOfRange {
         /// The offset asked for.
@@ -145,6 +153,11 @@ impl fmt::Display for Error {
             Error::Poisoned { cause } => write!(
                 formatter,
                 "the log takes no writes since a failure ({cause}); reopen the store"
+            ),
+            Error::Compacted { offset, floor } => write!(
+                formatter,
+                "the log at offset {offset} was dropped to free space; it is complete from offset \
+                 {floor} on"
             ),
             Error::OutOfRange { offset } => {
                 write!(formatter, "the log holds no record at offset {offset}")

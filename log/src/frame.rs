@@ -204,7 +204,9 @@ impl BatchHeader {
         }
         let body_bytes = u32::from_le_bytes([b0, b1, b2, b3]);
         let behind = u64::from(u32::from_le_bytes([w0, w1, w2, w3]));
-        if body_bytes as usize > BATCH_BYTES_MAX || behind > offset.get() {
+        // The greatest distance is what the encoder saturates to, and then refuses.
+        let behind_max = offset.get().min(u64::from(u32::MAX) - 1);
+        if body_bytes as usize > BATCH_BYTES_MAX || behind > behind_max {
             return None;
         }
         Some(BatchHeader {
@@ -275,5 +277,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ mod clock;
 mod commit;
 mod error;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod identity;
 mod log;
 mod partition;
@@ -35,7 +37,7 @@ pub use identity::{LogId, Offset, PartitionId};
 pub use log::{Log, Options, PARTITIONS_MAX};
 pub use partition::{
     Appended, BUFFERED_BYTES_MAX, Dropped, Durability, Partition, PartitionStatus, RecordBytes,
-    ReplayedBatch, SegmentPin, SegmentSpan,
+    ReplayedBatch, SegmentPin, SegmentSpan, TailBatch, TailReader,
 };
 pub use recovery::RecoveryReport;
 pub use segment::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};

@@ -28,7 +28,7 @@ use crate::background::{self, Housekeeper};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::identity::{Incarnation, LogId, PartitionId};
-use crate::partition::Partition;
+use crate::partition::{BACKUP_FILES, BACKUP_NAMES, Partition};
 use crate::recovery::{Place, START, recover};
 use crate::segment::{Listing, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::slots::{Fields, Slots};
@@ -84,6 +84,7 @@ impl Default for Options {
 /// An open log. Close it with [`Log::close`]; dropping it counts as an unclean close.
 pub struct Log {
     id: LogId,
+    vfs: Arc<dyn Vfs>,
     partitions: Vec<Arc<Partition>>,
     housekeepers: Vec<Arc<Housekeeper>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -143,6 +144,7 @@ impl Log {
         let id = identity.log;
         Ok(Log {
             id,
+            vfs,
             partitions,
             housekeepers,
             threads: Mutex::new(threads),
@@ -174,6 +176,49 @@ impl Log {
             .collect();
         self.stop_threads();
         outcomes.into_iter().collect()
+    }
+
+    /// Copies what is durable into a new or empty directory of the same disk, as a log that a plain
+    /// [`Log::open`] opens to exactly that: of each partition, what was durable at some moment
+    /// during the call. Appends, reads and seals go on meanwhile; segments are not dropped. A
+    /// backup is whole, and durable, only when this has returned.
+    ///
+    /// Sealed segments are linked, so the copy shares their bytes, and their damage, with the
+    /// original; move it to another disk to be safe from that. Cost: a copy of the newest segment
+    /// of each partition (of all of them where links are refused), and a few syncs.
+    ///
+    /// # A backup is a fork
+    ///
+    /// It bears the log's id, without which its frames would not verify. It gives out no offset
+    /// that the original gives out in the segment it was writing at the call, but further on the
+    /// two name different batches by the same offset. So open it in place of the original, never
+    /// beside it, and never mix their files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the directory holds anything; [`Error::DiskFull`], [`Error::Io`],
+    /// after which the unfinished backup is of no use. The log itself is never harmed.
+    pub fn backup(&self, to: &Path) -> Result<()> {
+        let vfs = self.vfs.as_ref();
+        create_directory(vfs, to)?;
+        let names = vfs.list(to).map_err(|error| Error::io("list", to, error))?;
+        if !names.is_empty() {
+            let what = format!("{} is not empty, so no backup goes there", to.display());
+            return Err(Error::Invalid { what });
+        }
+        for partition in &self.partitions {
+            partition.back_up(&partition_directory(to, partition.id()))?;
+        }
+        // The identity comes last: without it, what a crash leaves is no log.
+        let identity = Identity {
+            log: self.id,
+            partitions: u16::try_from(self.partitions.len()).unwrap_or(PARTITIONS_MAX),
+            complete: true,
+        };
+        let path = to.join(IDENTITY_NAME);
+        Slots::create(vfs, &path, IDENTITY_MAGIC, &identity.encode(), BACKUP_FILES)?;
+        vfs.sync_directory(to, BACKUP_NAMES)
+            .map_err(|error| Error::io("sync", to, error))
     }
 
     fn stop_threads(&self) {

@@ -27,11 +27,13 @@
 //! `Poisoned`, and `visible` falls back to `durable` for good. Nothing is retried on the same
 //! file; no footer and no mark is written any more; the close counts as unclean.
 
+mod backup;
 mod lead;
 mod mark;
 mod replay;
 mod retention;
 mod roll;
+mod tail;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,10 +56,13 @@ use crate::slots::Slots;
 use crate::superblock::Superblock;
 use crate::vfs::{File, Vfs};
 use retention::Pins;
+use tail::Watcher;
 
+pub(crate) use backup::{BACKUP_FILES, BACKUP_NAMES};
 pub use lead::BUFFERED_BYTES_MAX;
 pub use replay::ReplayedBatch;
 pub use retention::{Dropped, SegmentPin};
+pub use tail::{TailBatch, TailReader};
 
 /// The most bytes that wait in one group; past it, appends wait for the group to be written.
 const GROUP_BYTES_MAX: usize = 16 << 20;
@@ -139,6 +144,8 @@ struct Tail {
     stopping: bool,
     /// A written group's buffer, kept to be filled again.
     buffer: Vec<u8>,
+    /// Who waits for something to become durable.
+    watchers: Vec<Watcher>,
 }
 
 /// A group that batches still join.
@@ -226,6 +233,7 @@ impl Partition {
             armed: false,
             stopping: false,
             buffer: Vec::new(),
+            watchers: Vec::new(),
         };
         let time_ms = recovered.superblock.1.time_ms;
         Arc::new(Partition {
@@ -381,6 +389,11 @@ impl Partition {
         self.poison.get().is_some()
     }
 
+    /// Whether the partition was closed, or is closing: nothing is appended any more.
+    pub fn is_closed(&self) -> bool {
+        self.tail.lock().stopping
+    }
+
     /// Calls `read` with the payload of the record at `offset`, its checksum verified on this
     /// read. Anything written can be read; what is not yet durable is copied from the page cache,
     /// the rest is borrowed from the memory map.
@@ -523,9 +536,11 @@ impl Partition {
         Ok(())
     }
 
-    /// Records the failure that ends all writing, and turns it into what waiters are told.
+    /// Records the failure that ends all writing, and turns it into what waiters are told. The
+    /// caller does not hold the tail's lock.
     fn poison_with(&self, error: &Error) -> Error {
         let cause = self.poison.get_or_init(|| error.to_string().into());
+        self.wake_watchers();
         Error::OutcomeUnknown {
             cause: Arc::clone(cause),
         }

@@ -248,12 +248,12 @@ fn decode(bytes: &[u8], owner: &Owner<'_>) -> Decoded {
         return Decoded::OtherFormat(format);
     }
     let partition = PartitionId(fields.u16());
-    fields.u16();
+    let mut reserved = u32::from(fields.u16());
     let log = LogId(fields.bytes());
     let count = fields.u32() as usize;
-    fields.u32();
+    reserved |= fields.u32();
     let is_whole = body.len() == HEADER_BYTES + count * HOLE_BYTES;
-    if (log, partition) != (owner.log, owner.partition) || !is_whole {
+    if (log, partition) != (owner.log, owner.partition) || reserved != 0 || !is_whole {
         return Decoded::Damaged;
     }
     let ranges: Vec<Hole> = (0..count)
@@ -287,5 +287,7 @@ const MAGIC: [u8; 8] = *b"CAIRNRET";
 const HEADER_BYTES: usize = 40;
 const HOLE_BYTES: usize = 32;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@
 //! 508  u32  CRC of 0..508
 //! ```
 //!
+//! An odd generation stands in slot B, an even one in slot A.
+//!
 //! A write goes to the older slot and is synced, so a crash leaves the newer one as it was. One
 //! damaged slot is survived (and reported, because what the newer slot said may be lost with it);
 //! two are corruption, never a fresh start.
@@ -27,6 +29,9 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// The most content a slot holds, in bytes.
 pub(crate) const CONTENT_BYTES_MAX: usize = SECTOR_BYTES - HEADER_BYTES - 4;
+
+/// No slot is of this generation, and none of a later one; nobody lives to write the one before.
+const GENERATION_END: u64 = u64::MAX;
 
 const HEADER_BYTES: usize = 24;
 const SLOT_POSITIONS: [u64; 2] = [0, 4096];
@@ -87,7 +92,7 @@ impl Slots {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
                 Err(error) => return Err(Error::io("read", path, error)),
             }
-            match decode(&slot, magic) {
+            match decode(&slot, magic, position) {
                 Decoded::Valid {
                     generation,
                     content,
@@ -125,16 +130,25 @@ impl Slots {
     /// Replaces the older slot and syncs it. After an error the file's state is unknown and the
     /// caller must not write it again.
     pub(crate) fn write(&mut self, content: &[u8], site: SyncSite) -> Result<()> {
+        if self.generation + 1 == GENERATION_END {
+            let what = format!("{}: no generation is left", self.path.display());
+            return Err(Error::Invalid { what });
+        }
         self.generation += 1;
         let slot = encode(self.magic, self.generation, content);
-        let position = SLOT_POSITIONS[usize::from(self.generation % 2 == 1)];
         self.file
-            .write_at(&slot, position)
+            .write_at(&slot, position_of(self.generation))
             .map_err(|error| Error::io("write", &self.path, error))?;
         self.file
             .sync_data(site)
             .map_err(|error| Error::io("sync", &self.path, error))
     }
+}
+
+/// Generations take turns. One that stands in the other slot was not written there by us, and the
+/// next write would go over it.
+fn position_of(generation: u64) -> u64 {
+    SLOT_POSITIONS[usize::from(generation % 2 == 1)]
 }
 
 enum Decoded {
@@ -160,7 +174,7 @@ fn encode(magic: [u8; 8], generation: u64, content: &[u8]) -> [u8; SECTOR_BYTES]
     slot
 }
 
-fn decode(slot: &[u8; SECTOR_BYTES], magic: [u8; 8]) -> Decoded {
+fn decode(slot: &[u8; SECTOR_BYTES], magic: [u8; 8], position: u64) -> Decoded {
     let (body, sum) = slot.split_at(SECTOR_BYTES - 4);
     if crc32(body).to_le_bytes() != *sum || slot[..8] != magic {
         return Decoded::Damaged;
@@ -172,12 +186,19 @@ fn decode(slot: &[u8; SECTOR_BYTES], magic: [u8; 8]) -> Decoded {
     }
     let length = fields.u32() as usize;
     let generation = fields.u64();
-    match slot[HEADER_BYTES..SECTOR_BYTES - 4].get(..length) {
-        Some(content) if !fields.short => Decoded::Valid {
-            generation,
-            content: content.to_vec(),
-        },
-        _ => Decoded::Damaged,
+    let Some((content, blank)) = slot[HEADER_BYTES..SECTOR_BYTES - 4].split_at_checked(length)
+    else {
+        return Decoded::Damaged;
+    };
+    let sane = generation < GENERATION_END
+        && position_of(generation) == position
+        && blank.iter().all(|&byte| byte == 0);
+    if !sane {
+        return Decoded::Damaged;
+    }
+    Decoded::Valid {
+        generation,
+        content: content.to_vec(),
     }
 }
 
@@ -189,6 +210,16 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Whether nothing but zeros is left.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.rest.iter().all(|&byte| byte == 0)
+    }
+
     pub(crate) fn new(bytes: &'a [u8]) -> Fields<'a> {
         Fields {
             rest: bytes,
@@ -226,3 +257,8 @@ impl<'a> Fields<'a> {
         u64::from_le_bytes(self.bytes())
     }
 }
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod tests;

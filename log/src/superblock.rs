@@ -14,6 +14,9 @@
 //! 64  u64 resume           the least offset that a segment created later may begin at
 //! ```
 //!
+//! What lies outside of these limits, or is not zero where it must be, is not a superblock: every
+//! offset below `OFFSET_END`, an incarnation and a segment number that another can follow.
+//!
 //! It is written when a partition is created, after a recovery (both slots, before the first
 //! append), before the first append after a clean close (state open), when the log has been idle
 //! for a second with something new to vouch for, and at a clean close. A closed state counts only
@@ -24,6 +27,10 @@ use crate::slots::Fields;
 
 pub(crate) const MAGIC: [u8; 8] = *b"CAIRNSUP";
 pub(crate) const FILE_NAME: &str = "superblock";
+
+/// Above every offset that a log reaches, and above where one at its limit would resume; far enough
+/// down that no sum of a few overflows.
+const OFFSET_END: u64 = 2 * Offset::MAX.get();
 
 /// See the module's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,18 +91,29 @@ impl Superblock {
             2 => true,
             _ => return None,
         };
-        fields.u8();
+        let reserved = fields.u8();
         let incarnation = Incarnation(fields.u32());
         let marked = Offset::new(fields.u64());
         let time_ms = fields.u64();
         let (segment, end, copy) = (fields.u64(), fields.u64(), fields.u64());
+        let resume = Offset::new(fields.u64());
+        let numbers_are_sane = incarnation.0 < u32::MAX
+            && segment < u64::MAX
+            && copy < u64::MAX
+            && [marked.get(), end, resume.get()]
+                .iter()
+                .all(|&offset| offset < OFFSET_END);
+        let cut_is_sane = segment != 0 || (end, copy) == (0, 0);
+        if reserved != 0 || fields.short || !fields.is_empty() || !numbers_are_sane || !cut_is_sane
+        {
+            return None;
+        }
         let cut = (segment != 0).then_some(Cut {
             segment: SegmentNumber(segment),
             end: Offset::new(end),
             copy: (copy != 0).then_some(SegmentNumber(copy)),
         });
-        let resume = Offset::new(fields.u64());
-        let block = Superblock {
+        Some(Superblock {
             log,
             partition,
             closed,
@@ -104,8 +122,7 @@ impl Superblock {
             time_ms,
             cut,
             resume,
-        };
-        (!fields.short).then_some(block)
+        })
     }
 }
 
@@ -145,6 +162,35 @@ mod tests {
             assert!(bytes.len() <= crate::slots::CONTENT_BYTES_MAX);
             assert_eq!(Superblock::decode(&bytes), Some(block));
             assert_eq!(Superblock::decode(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(Superblock::decode(&[&bytes[..], &[0]].concat()), None);
         }
+    }
+
+    #[test]
+    fn numbers_that_nothing_can_follow_are_refused() {
+        let whole = Superblock {
+            log: LogId(*b"0123456789abcdef"),
+            partition: PartitionId(2),
+            closed: true,
+            incarnation: Incarnation(3),
+            marked: Offset::new(1 << 40),
+            time_ms: 17,
+            cut: None,
+            resume: Offset::new(1 << 41),
+        }
+        .encode();
+        let with = |at: usize, field: &[u8]| {
+            let mut bytes = whole.clone();
+            bytes[at..at + field.len()].copy_from_slice(field);
+            Superblock::decode(&bytes)
+        };
+        assert!(with(0, &[]).is_some());
+        assert_eq!(with(19, &[1]), None, "a reserved byte");
+        assert_eq!(with(20, &[0xff; 4]), None, "the last incarnation");
+        for offset in [24, 64] {
+            assert_eq!(with(offset, &[0xff; 8]), None, "an offset at {offset}");
+        }
+        assert_eq!(with(40, &[0xff; 8]), None, "the last segment");
+        assert_eq!(with(48, &[1]), None, "an end without a cut");
     }
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 #[cfg(feature = "remote")]
 use crate::remote::{ConnectOptions, Remote};
 use crate::scan::{Scan, ScanRequest};
+use crate::watch::{self, Watch, WatchRequest, WatchStream};
 use crate::wire::{BucketInfo, BucketOptions, Code, Deleted, Durability, Page, Status};
 use crate::write::{Change, Expect, Receipt, Write, check_key};
 
@@ -160,6 +161,19 @@ impl Bucket {
         on!(&*self.backend, store => store.get(&self.name, key).await)
     }
 
+    /// The value that a key had at a version; any number up to the newest, and it means the newest
+    /// batch at or below it.
+    ///
+    /// # Errors
+    /// `bucket_not_found`; `compacted` if history does not reach back to it, or it is above the
+    /// newest; those of any read.
+    pub async fn get_at(&self, key: impl AsRef<[u8]>, version: u64) -> Result<Option<Entry>> {
+        let key = key.as_ref();
+        check_bucket_name(&self.name)?;
+        check_key(key)?;
+        on!(&*self.backend, store => store.get_at(&self.name, key, version).await)
+    }
+
     /// Writes a key, once the returned builder is awaited.
     pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Put {
         Put {
@@ -192,6 +206,41 @@ impl Bucket {
     /// Starts a scan.
     pub fn scan(&self) -> Scan {
         Scan::new(self.clone())
+    }
+
+    /// Follows the bucket: its batches as they become durable, once the returned builder is
+    /// awaited.
+    ///
+    /// ```no_run
+    /// # async fn follow(bucket: cairn_sdk::Bucket, kept: u64) -> cairn_sdk::Result<()> {
+    /// let mut watch = bucket.watch().prefix("orders/").from(kept).await?;
+    /// while let Some(batch) = watch.next().await {
+    ///     let batch = batch?;
+    ///     for event in &batch.events {
+    ///         println!("{} {:?}", event.key.escape_ascii(), event.change);
+    ///     }
+    ///     // Keep `batch.version`: a watch from there misses and repeats nothing.
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.clone())
+    }
+
+    pub(crate) async fn begin_watch(&self, request: WatchRequest) -> Result<WatchStream> {
+        check_bucket_name(&self.name)?;
+        let source = match &*self.backend {
+            #[cfg(feature = "embedded")]
+            Backend::Embedded(store) => {
+                watch::Source::Embedded(store.watch(&self.name, request).await?)
+            }
+            #[cfg(feature = "remote")]
+            Backend::Remote(store) => {
+                watch::Source::Remote(Box::new(store.watch(&self.name, request).await?))
+            }
+        };
+        Ok(WatchStream::new(source))
     }
 
     pub(crate) async fn scan_page(&self, request: &ScanRequest) -> Result<Page> {

@@ -4,22 +4,27 @@
 //! A write is submitted and its commit awaited: no thread is parked. What may wait for the disk
 //! goes through the [`Bridge`].
 
+mod feed;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use cairn_kv::{Attributes, Batch, Entries, PutOptions, Store, Version};
+use tokio::sync::Semaphore;
 
 use crate::bridge::{Bridge, Refused};
 use crate::client::Entry;
 use crate::error::{Error, Result};
 use crate::scan::{Cursor, Leases, ScanRequest};
+use crate::watch::WatchRequest;
 use crate::wire::{
     BucketInfo, BucketOptions, Code, Durability, INLINE_VALUE_BYTES_MAX, Item, PAGE_BYTES_MAX,
     PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, PartitionStatus, Status,
 };
 use crate::write::{Change, Expect, Receipt, Write};
+pub use feed::Feed;
 
 mod large;
 
@@ -36,6 +41,8 @@ struct Shared {
     bridge: Bridge,
     auto_create_buckets: bool,
     leases: Leases,
+    /// Turns of watches to read.
+    watch_readers: Arc<Semaphore>,
     opened: Instant,
 }
 
@@ -71,6 +78,7 @@ impl Embedded {
                 bridge,
                 auto_create_buckets,
                 leases: Leases::default(),
+                watch_readers: Arc::new(Semaphore::new(feed::READERS_MAX)),
                 opened,
             }),
         }
@@ -81,22 +89,34 @@ impl Embedded {
         &self.shared.bridge
     }
 
-    /// The value of a key. Answered in place unless it is kept in pieces: the index is in memory
-    /// and the value in a map, so there is nothing that a thread of the pool would do sooner.
+    /// The value of a key. Answered in place if the index in memory can tell; what has to ask the
+    /// index on disk runs on the pool.
     ///
     /// # Errors
-    /// `bucket_not_found`, `corrupt`; `value_too_large` over 8 MiB.
+    /// `bucket_not_found`, `corrupt`, `overloaded`.
     pub async fn get(&self, bucket: &str, key: &[u8]) -> Result<Option<Entry>> {
         let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
-        let Some(reader) = bucket.open(key).map_err(error)? else {
-            return Ok(None);
+        let found = match bucket.try_get(key).map_err(error)? {
+            Some(found) => found,
+            None => {
+                let key = key.to_vec();
+                self.run(move || bucket.get(key)).await?
+            }
         };
-        if reader.entry().has_value() {
-            return Ok(Some(entry(reader.entry().clone())));
-        }
-        let key = key.to_vec();
-        let found = self.run(move || bucket.get(&key)).await?;
         Ok(found.map(entry))
+    }
+
+    /// The value that a key had at a version; any number up to the newest, and it means the newest
+    /// batch at or below it.
+    ///
+    /// # Errors
+    /// `bucket_not_found`; `compacted` if history does not reach back to it, or it is above the
+    /// newest.
+    pub async fn get_at(&self, bucket: &str, key: &[u8], version: u64) -> Result<Option<Entry>> {
+        let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
+        let key = key.to_vec();
+        let read = move || bucket.at(Version::new(version))?.get(key);
+        Ok(self.run(read).await?.map(entry))
     }
 
     /// Makes a write happen. Its conditions are decided by the store, against what is newest.
@@ -113,8 +133,16 @@ impl Embedded {
             Some(durability) => durability,
             None => bucket.info().map_err(error)?.options.durability,
         };
-        let outcome = match bucket.submit(batch(write)?, durability) {
-            Ok(commit) => commit.await,
+        let outcome = match bucket.try_submit(batch(write)?, durability) {
+            Ok(Ok(commit)) => commit.await,
+            // It would wait for the disk, which no thread of the executor does.
+            Ok(Err(batch)) => {
+                let submit = move || bucket.submit(batch, durability);
+                match self.shared.bridge.run(submit).await.map_err(refused)? {
+                    Ok(commit) => commit.await,
+                    Err(refusal) => Err(refusal),
+                }
+            }
             Err(refusal) => Err(refusal),
         };
         let receipt = outcome.map_err(|cause| {
@@ -150,6 +178,22 @@ impl Embedded {
         let leases = self.shared.leases.clone();
         let page = move || page(&bucket, cursor, limit, &leases);
         self.shared.bridge.run(page).await.map_err(refused)?
+    }
+
+    /// Follows the batches of a bucket. What is written after this call has returned is seen.
+    ///
+    /// # Errors
+    /// `bucket_not_found`; `compacted` if something after `from` is no longer there, or `from` is
+    /// above the newest version.
+    pub async fn watch(&self, bucket: &str, request: WatchRequest) -> Result<Feed> {
+        let (store, bucket) = (self.shared.store.clone(), bucket.to_owned());
+        let begin = move || {
+            let from = request.from.map(Version::new);
+            store.open_bucket(&bucket)?.watch(from, request.prefix)
+        };
+        let watch = self.run(begin).await?;
+        let readers = Arc::clone(&self.shared.watch_readers);
+        Ok(Feed::new(self.shared.bridge.clone(), readers, watch))
     }
 
     /// Every bucket, by name.
@@ -342,24 +386,18 @@ fn snapshot(bucket: &cairn_kv::Bucket, cursor: &Cursor, leases: &Leases) -> Resu
         keys_only: cursor.keys_only,
         ..Default::default()
     };
+    let past = |version| bucket.at(Version::new(version)).map_err(error);
     if cursor.last.is_none() {
-        return bucket.scan(scan).map_err(error);
+        return match cursor.version {
+            0 => bucket.scan(scan).map_err(error),
+            version => Ok(past(version)?.scan(&scan)),
+        };
     }
     if let Some(entries) = leases.resume(cursor.bucket_id, cursor.version, &scan) {
         return Ok(entries);
     }
-    // Nothing was written since: what is newest is what the first page saw.
-    let entries = bucket.scan(scan).map_err(error)?;
-    if entries.version().get() == cursor.version {
-        return Ok(entries);
-    }
-    Err(Error::new(
-        Code::Compacted,
-        format!(
-            "the cursor's version {} is no longer kept; begin the scan anew",
-            cursor.version
-        ),
-    ))
+    // The lease is gone, as after a restart: history may still cover it.
+    Ok(past(cursor.version)?.scan(&scan))
 }
 
 fn content_type(entry: &cairn_kv::Entry) -> Option<String> {

@@ -22,12 +22,16 @@ mod client;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod error;
+#[cfg(any(all(test, feature = "embedded"), feature = "testing"))]
+pub mod fuzzing;
 #[cfg(feature = "remote")]
 mod remote;
 #[cfg(feature = "remote")]
 mod retry;
 #[cfg(any(feature = "embedded", feature = "remote"))]
 mod scan;
+#[cfg(any(feature = "embedded", feature = "remote"))]
+mod watch;
 pub mod wire;
 mod write;
 
@@ -36,7 +40,7 @@ pub use client::{
     Batch, Bucket, Cairn, Delete, Entry, GetStream, Put, PutStream, ValueStream, check_bucket_name,
 };
 #[cfg(feature = "embedded")]
-pub use embedded::{Embedded, Upload, Value};
+pub use embedded::{Embedded, Feed, Upload, Value};
 pub use error::{Error, Result, is_retryable};
 #[cfg(feature = "remote")]
 pub use remote::ConnectOptions;
@@ -44,5 +48,7 @@ pub use remote::ConnectOptions;
 pub use retry::Retry;
 #[cfg(any(feature = "embedded", feature = "remote"))]
 pub use scan::{Pages, Scan, ScanRequest};
+#[cfg(any(feature = "embedded", feature = "remote"))]
+pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent, WatchRequest, WatchStream};
 pub use wire::{BucketInfo, BucketOptions, Code, Deleted, Durability, Item, Page, Status};
 pub use write::{Change, Expect, Receipt, UploadTerms, Write, check_key};

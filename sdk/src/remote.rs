@@ -4,8 +4,10 @@
 //! (`wire::key_target`). A reply that is no problem document and no success is reported with its
 //! status; it is never taken for data.
 
+mod following;
 mod large;
 mod reply;
+mod sse;
 
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use crate::wire::{
     bucket_target, key_target, percent_encode,
 };
 use crate::write::{Change, Expect, Receipt, Write};
+pub(crate) use following::Following;
 use reply::Reply;
 
 /// How to connect to a server.
@@ -76,12 +79,14 @@ impl ConnectOptions {
 }
 
 /// A store behind HTTP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Remote {
     http: reqwest::Client,
     /// Without a limit on how long all of a request may take.
     streaming: reqwest::Client,
     request_timeout: Duration,
+    /// For replies that never end: bounded is the silence, not the whole.
+    streams: reqwest::Client,
     /// Scheme, host and port, without a slash at the end.
     origin: String,
     retry: Retry,
@@ -115,6 +120,7 @@ impl Remote {
         Ok(Self {
             http: build(client().timeout(options.request_timeout))?,
             streaming: build(client())?,
+            streams: build(client().read_timeout(STREAM_SILENCE_MAX))?,
             request_timeout: options.request_timeout,
             origin,
             retry: options.retry,
@@ -128,10 +134,25 @@ impl Remote {
     }
 
     pub(crate) async fn get(&self, bucket: &str, key: &[u8]) -> Result<Option<Entry>> {
+        self.get_with(bucket, key, Query::default()).await
+    }
+
+    pub(crate) async fn get_at(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: u64,
+    ) -> Result<Option<Entry>> {
+        let mut query = Query::default();
+        query.bytes("at", Some(&version.to_string()));
+        self.get_with(bucket, key, query).await
+    }
+
+    async fn get_with(&self, bucket: &str, key: &[u8], query: Query) -> Result<Option<Entry>> {
         let target = key_target(bucket, key);
         // A larger value is not read only to be refused.
         let bytes_max = Some(VALUE_BYTES_MAX as u64);
-        let request = || self.request(Method::GET, &target, "");
+        let request = || self.request(Method::GET, &target, &query.0);
         let reply = self.send(true, bytes_max, request).await?;
         match reply.success() {
             Ok(reply) => Ok(Some(Entry {
@@ -155,6 +176,7 @@ impl Remote {
         );
         query.flag("reverse", scan.reverse);
         query.flag("keys_only", scan.keys_only);
+        query.bytes("at", scan.at.map(|at| at.to_string()).as_deref());
         query.bytes("cursor", scan.cursor.as_deref());
         self.read(&bucket_target("kv", bucket), &query.0)
             .await?
@@ -339,12 +361,18 @@ impl Remote {
         target: &str,
         query: &str,
     ) -> Result<RequestBuilder> {
+        Ok(client.request(method, self.url(target, query)?))
+    }
+
+    fn url(&self, target: &str, query: &str) -> Result<Url> {
         let mark = if query.is_empty() { "" } else { "?" };
-        let url = Url::parse(&format!("{}{target}{mark}{query}", self.origin))
-            .map_err(|error| invalid(format!("{target:?} makes no URL: {error}")))?;
-        Ok(client.request(method, url))
+        Url::parse(&format!("{}{target}{mark}{query}", self.origin))
+            .map_err(|error| invalid(format!("{target:?} makes no URL: {error}")))
     }
 }
+
+/// A server says something on a stream every 15 s; three times that is a server that is gone.
+const STREAM_SILENCE_MAX: Duration = Duration::from_secs(45);
 
 /// Scheme, host and port of a server's URL.
 fn origin(url: &str) -> Result<String> {

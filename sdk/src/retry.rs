@@ -32,12 +32,17 @@ impl Retry {
     /// How long to wait after the failure of attempt `made` (the first is 1); `None` to give up.
     /// `asked` is what the server asked for.
     pub(crate) fn wait(&self, made: u32, asked: Option<Duration>) -> Option<Duration> {
-        if made >= self.attempts {
-            return None;
-        }
-        let doubled = self.first.saturating_mul(1 << (made - 1).min(16));
+        (made < self.attempts).then(|| self.pause(made, asked))
+    }
+
+    /// How long to wait after a number of failures in a row, for what is tried again for as long
+    /// as it takes.
+    pub(crate) fn pause(&self, made: u32, asked: Option<Duration>) -> Duration {
+        let doubled = self
+            .first
+            .saturating_mul(1 << made.saturating_sub(1).min(16));
         let drawn = doubled.min(self.longest).mul_f64(fastrand::f64());
-        Some(drawn.max(asked.unwrap_or_default().min(self.longest)))
+        drawn.max(asked.unwrap_or_default().min(self.longest))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Scans: a request, and pages that follow each other over one snapshot.
 
 #[cfg(feature = "embedded")]
-mod cursor;
+pub(crate) mod cursor;
 #[cfg(feature = "embedded")]
 mod leases;
 
@@ -30,6 +30,8 @@ pub struct ScanRequest {
     pub reverse: bool,
     /// Without values.
     pub keys_only: bool,
+    /// The bucket as it was at this version; as it is if `None`.
+    pub at: Option<u64>,
     /// Where an earlier page ended.
     pub cursor: Option<String>,
 }
@@ -72,6 +74,13 @@ impl Scan {
     /// [`PAGE_ITEMS_MAX`](crate::wire::PAGE_ITEMS_MAX).
     pub fn limit(mut self, items: usize) -> Self {
         self.request.limit = Some(items);
+        self
+    }
+
+    /// The bucket as it was at `version`; any number up to the newest, and it means the newest
+    /// batch at or below it.
+    pub fn at(mut self, version: u64) -> Self {
+        self.request.at = Some(version);
         self
     }
 

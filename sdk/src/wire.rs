@@ -8,10 +8,11 @@
 //! numbers: they stay below 2^53, so every JSON parser reads them exactly.
 
 mod base64;
-mod batch;
+pub(crate) mod batch;
 mod bucket;
 mod code;
 mod durability;
+mod event;
 mod item;
 mod problem;
 mod status;
@@ -22,6 +23,7 @@ pub use batch::{BatchRequest, Condition, DeleteOp, Op, Ops, PutOp};
 pub use bucket::{BucketInfo, BucketList, BucketOptions};
 pub use code::Code;
 pub use durability::Durability;
+pub use event::{EVENT_DELETE, EVENT_ERROR, EVENT_PUT, EventData};
 pub use item::{Deleted, Item, Page, Written};
 pub use problem::Problem;
 pub use status::{PartitionStatus, Status};

@@ -12,7 +12,7 @@ mod delete;
 mod download;
 mod export;
 mod get;
-mod import;
+pub(crate) mod import;
 mod output;
 mod place;
 mod progress;
@@ -23,6 +23,7 @@ mod status;
 mod store;
 mod stream;
 mod upload;
+mod watch;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -34,7 +35,7 @@ use clap::{Args, Parser, Subcommand};
 use output::Output;
 
 /// Runs the command of this process.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Serve(command) => serve::run(command),
@@ -57,6 +58,7 @@ fn run_client(client: Client) -> ExitCode {
             Client::Get(command) => (command.common.json, get::run(command).await),
             Client::Delete(command) => (command.common.json, delete::run(command).await),
             Client::Scan(command) => (command.common.json, scan::run(command).await),
+            Client::Watch(command) => (command.common.json, watch::run(command).await),
             Client::Import(command) => (command.common.json, import::run(command).await),
             Client::Export(command) => (command.common.json, export::run(command).await),
             Client::Upload(command) => (command.common.json, upload::run(command).await),
@@ -93,6 +95,7 @@ enum Client {
     Get(get::Command),
     Delete(delete::Command),
     Scan(scan::Command),
+    Watch(watch::Command),
     Import(import::Command),
     Export(export::Command),
     Upload(upload::Command),

@@ -76,6 +76,9 @@ pub(crate) struct Settings {
     /// After how long a buffered write is synced, in milliseconds
     #[arg(long, env = "CAIRN_BUFFERED_SYNC_MS", value_name = "MS")]
     pub(crate) buffered_sync_ms: Option<u64>,
+    /// Bytes of log that are kept for a watch which lags; further behind it may be cut off
+    #[arg(long, env = "CAIRN_WATCH_LAG_BYTES", value_name = "BYTES")]
+    pub(crate) watch_lag_bytes: Option<u64>,
     /// What is logged, such as `info` or `cairn=debug`
     #[arg(long, env = "CAIRN_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -105,6 +108,7 @@ pub(crate) struct Config {
     pub(crate) hot_index_bytes: u64,
     pub(crate) cache_bytes: u64,
     pub(crate) buffered_sync_ms: u64,
+    pub(crate) watch_lag_bytes: u64,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) token: Vec<Token>,
@@ -210,6 +214,7 @@ impl Config {
             hot_index_bytes: pick!(hot_index_bytes, 64 << 20),
             cache_bytes: pick!(cache_bytes, 64 << 20),
             buffered_sync_ms: pick!(buffered_sync_ms, 1_000),
+            watch_lag_bytes: pick!(watch_lag_bytes, 256 << 20),
             log: pick!(log, "info".to_owned()),
             log_format: pick!(log_format, LogFormat::Text),
             token,

@@ -7,6 +7,8 @@ mod batch;
 mod body;
 mod bucket;
 mod condition;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod gate;
 mod key;
 mod kv;
@@ -15,6 +17,7 @@ mod openapi;
 mod query;
 mod range;
 mod status;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +38,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::problem::{Problem, Result};
 use body::Budget;
+pub(crate) use body::Holding;
 pub(crate) use gate::Gate;
 
 /// What every route needs.
@@ -45,6 +49,11 @@ pub(crate) struct App {
     requests: Arc<Semaphore>,
     bodies: Budget,
     stall: Duration,
+    watches: Arc<Semaphore>,
+    /// After how much silence a watch says where it stands.
+    keep_alive: Duration,
+    /// On once the server shuts down: what has no end of its own ends then.
+    shutdown: tokio::sync::watch::Sender<bool>,
     /// Where `/` says that the data is.
     place: String,
 }
@@ -60,11 +69,21 @@ impl App {
             )),
             bodies: Budget::new(config.bodies_bytes_max),
             stall: Duration::from_millis(config.stall_timeout_ms),
+            watches: Arc::new(Semaphore::new(watch::WATCHES_MAX)),
+            keep_alive: watch::KEEP_ALIVE,
+            shutdown: tokio::sync::watch::Sender::new(false),
             place: match config.memory {
                 true => "memory".to_owned(),
                 false => config.data.display().to_string(),
             },
         })
+    }
+}
+
+impl App {
+    /// Ends the answers that have no end of their own.
+    pub(crate) fn shut_down(&self) {
+        self.shutdown.send_replace(true);
     }
 }
 
@@ -81,6 +100,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/buckets", any(bucket::list))
         .route("/v1/buckets/{bucket}", any(bucket::one))
         .route("/v1/batch/{bucket}", any(batch::write))
+        .route("/v1/watch/{bucket}", any(watch::stream))
         // One route: where the bucket ends and the key begins is no matter for a router, which
         // would have its own opinion of `//` and of a slash at the end.
         .route("/v1/kv/{*bucket_and_key}", any(kv::by_path))

@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: Gauge<i64, AtomicI64>,
     pub(crate) refused: Counter<u64, AtomicU64>,
     pub(crate) panics: Counter<u64, AtomicU64>,
+    pub(crate) watches: Gauge<i64, AtomicI64>,
+    pub(crate) watch_events: Counter<u64, AtomicU64>,
     pub(crate) connections: Gauge<i64, AtomicI64>,
     pub(crate) connections_accepted: Counter<u64, AtomicU64>,
     pub(crate) connections_evicted: Counter<u64, AtomicU64>,
@@ -56,6 +58,8 @@ impl Metrics {
             in_flight: Gauge::default(),
             refused: Counter::default(),
             panics: Counter::default(),
+            watches: Gauge::default(),
+            watch_events: Counter::default(),
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             connections_evicted: Counter::default(),
@@ -86,6 +90,12 @@ impl Metrics {
             "http_panics",
             "Requests that ended in a panic",
             self.panics.clone(),
+        );
+        r.register("watches", "Open watches", self.watches.clone());
+        r.register(
+            "watch_events",
+            "Events sent to watches",
+            self.watch_events.clone(),
         );
         r.register(
             "http_connections",

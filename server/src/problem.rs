@@ -77,6 +77,12 @@ impl Problem {
         self.0.error.code()
     }
 
+    /// The document, for where it is no answer of its own.
+    pub(crate) fn into_document(self) -> wire::Problem {
+        let (status, title) = facts(self.code());
+        self.document(status, title)
+    }
+
     fn document(&self, status: StatusCode, title: &str) -> wire::Problem {
         let error = &self.0.error;
         let key = error.key();

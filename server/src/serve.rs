@@ -8,7 +8,7 @@
 //! cairn ready http=127.0.0.1:7070 s3=- data=./cairn-data
 //! ```
 //!
-//! SIGTERM or SIGINT: no more connections, idle ones closed, running requests finished within
+//! SIGTERM or SIGINT: no more connections, idle ones closed, watches ended, running requests finished within
 //! `shutdown_grace_ms` (a second signal ends the wait), the store closed, exit 0. A store that a
 //! failed write has closed to writes ends in exit 1, since its close is not a clean one.
 
@@ -85,6 +85,7 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         () = signals.next() => {}
     }
     tracing::info!(open = connections.open(), "shutting down");
+    app.shut_down();
     connections.close();
     let grace = Duration::from_millis(config.shutdown_grace_ms);
     tokio::select! {
@@ -166,7 +167,8 @@ async fn open(config: &Config, bridge: &Bridge) -> Result<Store, Failure> {
         .memtable_bytes(config.memtable_bytes)
         .hot_index_bytes(config.hot_index_bytes)
         .cache_bytes(config.cache_bytes)
-        .buffered_sync_ms(config.buffered_sync_ms);
+        .buffered_sync_ms(config.buffered_sync_ms)
+        .watch_lag_bytes(config.watch_lag_bytes);
     let path = config.data.clone();
     let opened = bridge.run(move || options.open(path)).await;
     let store = opened.map_err(|refused| format!("the store was not opened: {refused:?}"))?;

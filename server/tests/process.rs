@@ -8,4 +8,5 @@ mod process {
     mod large;
     mod life;
     mod run;
+    mod watches;
 }

@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_log::vfs::simulated::SimulatedDisk;
 use cairn_log::{
-    BatchBuffer, Clock, Commit, Dropped, Durability, Error, Log, LogId, Offset, Options,
+    BatchBuffer, Clock, Commit, Dropped, Durability, Error, Log, LogId, Offset, Options, Partition,
 };
 
 /// The directory of the log on the simulated disk.
@@ -57,6 +57,8 @@ pub enum Step {
     Drop(usize),
     /// Drops the newest of them: after a recovery, the segment that was cut, or its copy.
     DropLast,
+    /// Copies the log to a directory of its own.
+    Backup,
     /// Closes cleanly and opens again.
     Reopen,
 }
@@ -84,6 +86,9 @@ struct Batch {
     promise: Promise,
 }
 
+/// Batches as they are read back, in their order.
+type Contents = Vec<(Offset, Vec<Vec<u8>>)>;
+
 /// What happened, counted, so that a test can insist that the hard states were met.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Events {
@@ -103,6 +108,8 @@ pub struct Events {
     pub several_segments: u64,
     /// Segments that were sealed on request.
     pub seals: u64,
+    /// Finished backups that were opened later.
+    pub backups: u64,
     /// Segments that were dropped.
     pub drops: u64,
     /// Of them, those that left older ones standing.
@@ -121,6 +128,9 @@ pub struct History {
     handed_out: BTreeSet<Offset>,
     serial: u64,
     opening: u64,
+    backups_begun: u64,
+    /// The newest finished backup: its directory, and what it must hold.
+    backup: Option<(PathBuf, Contents)>,
     /// The batches of a segment whose drop was cut short: all of them are there, or none.
     dropping: BTreeSet<Offset>,
     /// Where the highest segment that was surely dropped ended.
@@ -143,6 +153,10 @@ pub struct OpenLog {
 ///
 /// What [`Log::open`] fails with.
 pub fn open(disk: &SimulatedDisk) -> cairn_log::Result<OpenLog> {
+    open_in(disk, Path::new(DIRECTORY))
+}
+
+fn open_in(disk: &SimulatedDisk, directory: &Path) -> cairn_log::Result<OpenLog> {
     let clock = Arc::new(ManualClock::default());
     let options = Options {
         segment_bytes: SEGMENT_BYTES,
@@ -151,7 +165,7 @@ pub fn open(disk: &SimulatedDisk) -> cairn_log::Result<OpenLog> {
         log_id: Some(LogId(*b"a log under test")),
         ..Options::default()
     };
-    let log = Log::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options)?;
+    let log = Log::open(Arc::new(disk.clone()), directory, options)?;
     Ok(OpenLog { log, clock })
 }
 
@@ -187,6 +201,13 @@ impl History {
                     self.drop_segment(&open_log.log, |of| nth.checked_rem(of))?;
                 }
                 Step::DropLast => self.drop_segment(&open_log.log, |of| of.checked_sub(1))?,
+                Step::Backup => {
+                    self.backups_begun += 1;
+                    let to = PathBuf::from(format!("/backup-{}", self.backups_begun));
+                    let held = contents(&open_log.log.partitions()[0])?;
+                    open_log.log.backup(&to)?;
+                    self.backup = Some((to, held));
+                }
                 Step::Reopen => {
                     open_log.log.close()?;
                     self.note_durable(open_log.log.partitions()[0].durable());
@@ -215,6 +236,7 @@ impl History {
         let open_log = open(disk)?;
         self.opening += 1;
         self.check(&open_log.log)?;
+        self.check_backup(disk);
         Ok(open_log)
     }
 
@@ -229,19 +251,22 @@ impl History {
     /// If a promise is broken.
     pub fn check(&mut self, log: &Log) -> cairn_log::Result<()> {
         let partition = &log.partitions()[0];
-        let mut found: Vec<(Offset, Vec<Vec<u8>>)> = Vec::new();
-        partition.replay(Offset::new(0), |batch| {
-            let records = batch
-                .records()
-                .map(|(_, payload)| payload.to_vec())
-                .collect();
-            found.push((batch.offset, records));
-            ControlFlow::Continue(())
-        })?;
+        let found = contents(partition)?;
         self.settle_drop(&found);
         let floor = partition.dropped_end();
         assert!(floor >= self.dropped_end, "the floor fell to {floor}");
         self.dropped_end = floor;
+        let complete = found.iter().filter(|(offset, _)| *offset >= floor);
+        let mut reader = partition.tail(floor)?;
+        for (offset, records) in complete {
+            let batch = reader.next()?.expect("a tail yields what a replay does");
+            assert_eq!(batch.offset, *offset, "a tail yields what a replay does");
+            assert!(
+                batch.records().map(|(_, payload)| payload).eq(records),
+                "a tail yields what a replay does"
+            );
+        }
+        assert!(reader.next()?.is_none(), "a tail yields no more than that");
         let mut last_serial = 0;
         let mut present = BTreeMap::new();
         for (offset, records) in found {
@@ -294,6 +319,17 @@ impl History {
         Ok(())
     }
 
+    /// Opens the newest finished backup on a disk of its own: it holds what was durable then.
+    fn check_backup(&mut self, disk: &SimulatedDisk) {
+        let Some((directory, held)) = &self.backup else {
+            return;
+        };
+        let opened = open_in(&disk.fork(), directory).expect("a finished backup opens");
+        let found = contents(&opened.log.partitions()[0]).expect("a finished backup is whole");
+        assert!(found == *held, "{directory:?} is not what was durable");
+        self.events.backups += 1;
+    }
+
     /// Drops the segment that `choose` picks among as many as there are to drop.
     fn drop_segment(
         &mut self,
@@ -324,7 +360,7 @@ impl History {
     }
 
     /// Learns from what is found how a drop that was cut short has ended.
-    fn settle_drop(&mut self, found: &[(Offset, Vec<Vec<u8>>)]) {
+    fn settle_drop(&mut self, found: &Contents) {
         let dropping = std::mem::take(&mut self.dropping);
         if dropping.is_empty() {
             return;
@@ -451,6 +487,16 @@ impl History {
             batch.promise = Promise::Durable;
         }
     }
+}
+
+fn contents(partition: &Partition) -> cairn_log::Result<Contents> {
+    let mut found = Contents::new();
+    partition.replay(Offset::new(0), |batch| {
+        let payloads = batch.records().map(|(_, payload)| payload.to_vec());
+        found.push((batch.offset, payloads.collect()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }
 
 /// Whether a failure is what a crashed, failing or full disk may cause; anything else, corruption

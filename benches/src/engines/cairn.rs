@@ -14,10 +14,8 @@ struct Cairn {
     bucket: Bucket,
 }
 
-pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
-    let store = Store::options()
-        .hot_index_bytes(tuning.cache_bytes)
-        .open(directory.join("cairn"))?;
+pub(super) fn open(directory: &Path, _tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
+    let store = Store::open(directory.join("cairn"))?;
     let bucket = store.bucket("rows")?;
     Ok(Box::new(Cairn { store, bucket }))
 }
@@ -33,8 +31,8 @@ impl Engine for Cairn {
     fn settings(&self) -> String {
         let version = env!("CARGO_PKG_VERSION");
         format!(
-            "{version}, default options; every key in memory; buffered: written to the kernel, \
-             survives a kill; writers share one sync"
+            "{version}, default options: 64 MiB each of memtable, hot index and index cache; \
+             buffered: written to the kernel, survives a kill; writers share one sync"
         )
     }
 

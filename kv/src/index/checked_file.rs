@@ -31,6 +31,7 @@
 //! taken. A page's sum that comes out as 0 is stored as 1: **0 says that the page was never
 //! written** since it was last beyond the end, and then it must be zeros. A sector of zeros says
 //! so of its 126 pages. Of the two copies of a sector the one with the greater sequence counts.
+//! The last sequence is neither taken nor written.
 //!
 //! The length is that of the file; no other is kept. It is set in one call, so after a crash it is
 //! one that redb had asked for. A length that ends elsewhere than with a page is damage.
@@ -345,7 +346,7 @@ impl Inner {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sums.write_changed(&*self.file)?;
+        self.sums.write_changed(&*self.file, &self.name)?;
         self.file.sync_data(SYNC)
     }
 
@@ -380,13 +381,17 @@ impl Inner {
         let mut sector = [0; SECTOR_BYTES];
         self.file.read_exact_at(&mut sector, place)?;
         let sequence = u64_at(&sector, HEADER_BYTES_MAX);
-        let is_whole = is_zeros(&sector) || self.seal.is_sealed(place, &sector);
+        let is_whole =
+            is_zeros(&sector) || (self.seal.is_sealed(place, &sector) && sequence < u64::MAX);
         Ok(is_whole.then_some((sequence, sector)))
     }
 
     fn write_header(&self, data: &[u8]) -> io::Result<()> {
         let mut newest = self.header.lock();
         let sequence = *newest + 1;
+        if sequence == u64::MAX {
+            return Err(no_sequence(&self.name));
+        }
         let mut sector = [0; SECTOR_BYTES];
         sector[..data.len()].copy_from_slice(data);
         sector[HEADER_BYTES_MAX..HEADER_BYTES_MAX + 8].copy_from_slice(&sequence.to_le_bytes());
@@ -497,6 +502,12 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(number)
 }
 
+/// What would be written now, no open would take.
+fn no_sequence(name: &str) -> io::Error {
+    let message = format!("{name}: no sequence is left");
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
 fn to_usize(number: u64) -> io::Result<usize> {
     usize::try_from(number).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
@@ -512,5 +523,7 @@ const GROUP_PAGES: usize = GROUP_SECTORS * SECTOR_SUMS;
 /// The two slots of page 0.
 const HEADER_PLACES: [u64; 2] = [place_of(0), 2048];
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

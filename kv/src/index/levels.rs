@@ -22,7 +22,7 @@ use super::memtable::{Memtable, Node};
 use super::merged::{Entry, EntryKind, Fault, View};
 use super::run::{Place, Run, RunFault};
 use super::versions::{Kind, Location};
-use crate::record::{Body, BucketId, Record};
+use crate::record::{Body, BucketId, Origin, Record};
 
 /// One state of a partition's index. See the module.
 pub(crate) struct Levels {
@@ -136,10 +136,56 @@ impl Levels {
         if !merged.may_hold(hash) {
             return Ok(Location::NONE);
         }
-        match merged.get(bucket, key)? {
-            Some(entry) if entry.version < watermark => complete(log, entry),
-            _ => Ok(Location::NONE),
+        let Some(entry) = merged.get(bucket, key)? else {
+            return Ok(Location::NONE);
+        };
+        let location = complete(log, entry)?;
+        Ok(if location.version < watermark {
+            location
+        } else {
+            Location::NONE
+        })
+    }
+
+    /// The newest version of `key` below `watermark`, superseded ones included, in the memtables,
+    /// these runs, and the `archive` of runs of what is merged.
+    pub(crate) fn locate_ever(
+        &self,
+        archive: &[Arc<Run>],
+        log: &Partition,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Result<Location, LevelError> {
+        let mut best = Location::NONE;
+        for memtable in &self.memtables {
+            let found = memtable.locate_ever(hash, bucket, key, watermark);
+            if found.version > best.version {
+                best = found;
+            }
         }
+        for run in self.runs.iter().chain(archive) {
+            let found = run.find(hash, |place| -> ControlFlow<cairn_log::Error> {
+                // A version known to be no better, or too new, needs no look at its record.
+                let is_of_use = |version| version > best.version && version < watermark;
+                if place.version.is_some_and(|version| !is_of_use(version)) {
+                    return ControlFlow::Continue(());
+                }
+                match read_place(log, &place, bucket, key) {
+                    Ok(Some(location)) if is_of_use(location.version) => best = location,
+                    Ok(_) => {}
+                    Err(error) => return ControlFlow::Break(error),
+                }
+                ControlFlow::Continue(())
+            });
+            match found {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(error)) => return Err(error.into()),
+                Err(fault) => return Err(run_error(run, fault)),
+            }
+        }
+        Ok(best)
     }
 
     /// What a key of a memtable counts for in the levels below it, told without reading a record
@@ -172,7 +218,14 @@ impl Levels {
             if run.head().identity.base >= memtable.base() || !run.may_hold(node.hash()) {
                 continue;
             }
-            match run.find(node.hash(), ControlFlow::Break) {
+            let newest = |place: Place| {
+                if place.is_superseded {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(place)
+                }
+            };
+            match run.find(node.hash(), newest) {
                 Ok(ControlFlow::Break(place)) if place.is_tombstone => return Counts::default(),
                 Ok(ControlFlow::Break(_)) => return one_key,
                 // A run that is of no use is found out by the next read.
@@ -200,6 +253,13 @@ impl Levels {
         }
     }
 
+    /// Whether a run or the merged index may hold a key of this hash. Asks filters only.
+    pub(crate) fn may_hold_on_disk(&self, hash: u64) -> bool {
+        let merged = self.merged.as_ref();
+        self.runs.iter().any(|run| run.may_hold(hash))
+            || merged.is_some_and(|merged| merged.len() > 0 && merged.may_hold(hash))
+    }
+
     /// Whether there is anything below the memtables.
     pub(crate) fn has_older(&self) -> bool {
         !self.runs.is_empty() || self.merged.as_ref().is_some_and(|merged| merged.len() > 0)
@@ -221,7 +281,7 @@ fn find_in_run(
     watermark: u64,
 ) -> Result<Location, LevelError> {
     let visit = |place: Place| {
-        if place.version.is_some_and(|version| version >= watermark) {
+        if place.is_superseded || place.version.is_some_and(|version| version >= watermark) {
             return ControlFlow::Continue(());
         }
         match read_place(log, &place, bucket, key) {
@@ -259,8 +319,9 @@ fn read_place(
 /// The key of a record, and its location; `None` if it is no key's.
 pub(crate) fn key_location<'a>(record: &Record<'a>, offset: u64) -> Option<(&'a [u8], Location)> {
     let location = Location {
-        version: offset.checked_sub(u64::from(record.place))?,
+        version: record.version(offset)?,
         record: offset,
+        is_moved: matches!(record.origin, Origin::Moved(_)),
         ..Location::NONE
     };
     match record.body {
@@ -282,13 +343,13 @@ pub(crate) fn key_location<'a>(record: &Record<'a>, offset: u64) -> Option<(&'a 
                 ..location
             },
         )),
-        Body::Delete { key } => Some((key, location)),
-        Body::BucketCreated { .. } | Body::BucketDropped => None,
+        Body::Delete { key, .. } => Some((key, location)),
+        Body::BucketCreated { .. } | Body::BucketDropped | Body::HistoryFloor { .. } => None,
     }
 }
 
 /// The location of a merged entry. Its deadline, if it has one, stands in its record, and so does
-/// the size of a large value.
+/// its version if it was moved, and the size of a large value.
 pub(crate) fn complete(log: &Partition, entry: Entry) -> Result<Location, LevelError> {
     let location = Location {
         version: entry.version,
@@ -299,24 +360,17 @@ pub(crate) fn complete(log: &Partition, entry: Entry) -> Result<Location, LevelE
             EntryKind::Value | EntryKind::Expiring => Kind::Value,
             EntryKind::Large => Kind::Large,
         },
+        is_moved: entry.is_moved,
     };
-    if entry.kind == EntryKind::Value {
+    if entry.kind == EntryKind::Value && !entry.is_moved {
         return Ok(location);
     }
-    let told = log.with_record(Offset::new(entry.record), |payload| {
-        match Record::decode(payload).ok()?.body {
-            Body::Put(put) => Some((put.expires_ms, put.value.len() as u64)),
-            Body::LargePut(put) => Some((put.expires_ms, put.large.size)),
-            _ => None,
-        }
+    let completed = log.with_record(Offset::new(entry.record), |payload| {
+        let record = Record::decode(payload).ok()?;
+        Some(key_location(&record, entry.record)?.1)
     })?;
     // A record that is not what the index says shows when its value is read.
-    let (expires_ms, value_bytes) = told.unwrap_or((0, location.value_bytes));
-    Ok(Location {
-        expires_ms,
-        value_bytes,
-        ..location
-    })
+    Ok(completed.unwrap_or(location))
 }
 
 impl fmt::Display for LevelError {

@@ -37,8 +37,9 @@ struct Came {
     nodes: Vec<Arc<Node>>,
     /// How many of them are sorted.
     settled: usize,
-    /// How many of them have been looked up in older levels, and what was found there.
-    compared: usize,
+    /// Those that have not been looked up in older levels yet.
+    uncompared: Vec<Arc<Node>>,
+    /// What the others count for there.
     older: Counts,
 }
 
@@ -93,6 +94,18 @@ impl Counts {
 impl Members {
     /// Notes a node that is new.
     pub(crate) fn note(&self, node: Arc<Node>) {
+        let mut came = self.came.lock();
+        came.uncompared.push(Arc::clone(&node));
+        came.nodes.push(node);
+    }
+
+    /// Notes that a node of superseded versions only has got another version.
+    pub(crate) fn note_first(&self, node: &Arc<Node>) {
+        self.came.lock().uncompared.push(Arc::clone(node));
+    }
+
+    /// Notes a node that is new and has superseded versions only. It counts for nothing.
+    pub(crate) fn note_superseded(&self, node: Arc<Node>) {
         self.came.lock().nodes.push(node);
     }
 
@@ -110,10 +123,9 @@ impl Members {
     pub(crate) fn counts(&self, older: impl Fn(&Node) -> Counts) -> Counts {
         let mut came = self.came.lock();
         let came = &mut *came;
-        for node in &came.nodes[came.compared..] {
-            came.older += older(node);
+        for node in came.uncompared.drain(..) {
+            came.older += older(&node);
         }
-        came.compared = came.nodes.len();
         let here = Counts {
             keys: self.keys.load(Memory::Relaxed),
             bytes: self.bytes.load(Memory::Relaxed),

@@ -99,6 +99,21 @@ impl Memtable {
         }
     }
 
+    /// The newest version of `key` below `watermark`, superseded ones included.
+    pub(crate) fn locate_ever(
+        &self,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Location {
+        let table = self.shard(hash).0.read();
+        match table.find(hash, |hashed| hashed.is(hash, bucket, key)) {
+            Some(hashed) => hashed.node.versions.lock().ever_below(watermark),
+            None => Location::NONE,
+        }
+    }
+
     /// The keys of a bucket, for entering some and for scans.
     pub(crate) fn members(&self, bucket: BucketId) -> Arc<Members> {
         if let Some(members) = self.members.read().get(&bucket) {
@@ -138,39 +153,73 @@ impl Memtable {
         let is_key = |hashed: &Hashed| hashed.is(hash, bucket, key);
         let (before, added) = match table.entry(hash, is_key, |hashed| hashed.hash) {
             Entry::Occupied(found) => {
-                let pushed = found.get().node.versions.lock().push(after);
+                let node = &found.get().node;
+                let pushed = node.versions.lock().push(after);
                 let Some(before) = pushed else { return false };
+                if before.version == 0 {
+                    members.note_first(node);
+                }
                 (before, VERSION_BYTES)
             }
             Entry::Vacant(place) => {
-                let node = Arc::new(Node {
-                    bucket,
-                    hash,
-                    key: SmallVec::from_slice(key),
-                    versions: Mutex::new(Versions::new(after)),
-                });
+                let mut versions = Versions::new();
+                let _ = versions.push(after);
+                let node = Node::new(bucket, hash, key, versions);
                 place.insert(Hashed {
                     hash,
                     node: Arc::clone(&node),
                 });
                 drop(table);
                 members.note(node);
-                let spilled = if key.len() > KEY_BYTES_INLINE {
-                    key.len()
-                } else {
-                    0
-                };
-                (Location::NONE, NODE_BYTES + spilled)
+                (Location::NONE, node_bytes(key))
             }
         };
         members.count(key.len(), &before, &after);
-        // Only the sequencer's thread writes these.
+        self.added(added);
+        true
+    }
+
+    /// Enters a version that was superseded when it was moved. The caller holds the sequencer's
+    /// lock.
+    pub(crate) fn enter_superseded(
+        &self,
+        members: &Members,
+        bucket: BucketId,
+        hash: u64,
+        key: &[u8],
+        location: Location,
+    ) {
+        let mut table = self.shard(hash).0.write();
+        let is_key = |hashed: &Hashed| hashed.is(hash, bucket, key);
+        let added = match table.entry(hash, is_key, |hashed| hashed.hash) {
+            Entry::Occupied(found) => {
+                let mut versions = found.get().node.versions.lock();
+                versions.add_superseded(location);
+                VERSION_BYTES
+            }
+            Entry::Vacant(place) => {
+                let mut versions = Versions::new();
+                versions.add_superseded(location);
+                let node = Node::new(bucket, hash, key, versions);
+                place.insert(Hashed {
+                    hash,
+                    node: Arc::clone(&node),
+                });
+                drop(table);
+                members.note_superseded(node);
+                node_bytes(key) + VERSION_BYTES
+            }
+        };
+        self.added(added);
+    }
+
+    /// Counts a record; only the holder of the sequencer's lock does.
+    fn added(&self, bytes: usize) {
         let add = |number: &AtomicUsize, more: usize| {
             number.store(number.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         };
-        add(&self.bytes, added);
+        add(&self.bytes, bytes);
         add(&self.records, 1);
-        true
     }
 
     /// Notes a record that is no key's.
@@ -228,6 +277,15 @@ impl Memtable {
 }
 
 impl Node {
+    fn new(bucket: BucketId, hash: u64, key: &[u8], versions: Versions) -> Arc<Node> {
+        Arc::new(Node {
+            bucket,
+            hash,
+            key: SmallVec::from_slice(key),
+            versions: Mutex::new(versions),
+        })
+    }
+
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
@@ -242,18 +300,22 @@ impl Node {
 
     #[cfg(test)]
     pub(crate) fn of(key: &[u8]) -> Arc<Node> {
-        Arc::new(Node {
-            bucket: BucketId(1),
-            hash: 0,
-            key: SmallVec::from_slice(key),
-            versions: Mutex::new(Versions::new(Location::NONE)),
-        })
+        Node::new(BucketId(1), 0, key, Versions::new())
     }
 }
 
 impl Hashed {
     fn is(&self, hash: u64, bucket: BucketId, key: &[u8]) -> bool {
         self.hash == hash && self.node.bucket == bucket && self.node.key[..] == *key
+    }
+}
+
+/// What a new key takes.
+fn node_bytes(key: &[u8]) -> usize {
+    if key.len() > KEY_BYTES_INLINE {
+        NODE_BYTES + key.len()
+    } else {
+        NODE_BYTES
     }
 }
 

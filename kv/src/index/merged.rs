@@ -47,12 +47,10 @@
 //! # Memory
 //!
 //! redb's cache (given to [`Merged::open`]), the sums (1/1000 of the file), the filter (10 bits a
-//! key, at most [`FILTER_BYTES_MAX`](filter::FILTER_BYTES_MAX)), thrice during a merge.
+//! key, at most 64 MiB), thrice during a merge.
 
 mod entry;
 mod fault;
-#[path = "merged/filter_stub.rs"]
-mod filter;
 mod merge;
 mod range;
 mod view;
@@ -69,8 +67,8 @@ use smallvec::SmallVec;
 
 pub(crate) use self::entry::{Entry, EntryKind};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::merge::{Expected, Merge, Outcome, Summary};
-pub(crate) use self::range::{Key, Range};
+pub(crate) use self::merge::{Expected, Summary};
+pub(crate) use self::range::Range;
 pub(crate) use self::view::View;
 use super::checked_file::CheckedFile;
 use super::hash::HashSeed;

@@ -40,7 +40,7 @@
 //! 48 u64  end, logical offset of its end         place
 //! 56 u64  newest version in the segment           0 u32 offset of the record
 //! 64 u64  newest time_ms in it                    4 u24 bytes from its batch to the record
-//! 72 u32  buckets                                 7 u8  flags: 1 tombstone, 2 relocated
+//! 72 u32  buckets                                 7 u8  flags: 1 tombstone, 2 relocated, 4 superseded
 //! 76 u32  controls
 //! 80 u32  filter lines
 //! 84 u32  records of keys
@@ -109,6 +109,8 @@ pub(crate) struct Place {
     /// and itself says which version it is.
     pub(crate) version: Option<u64>,
     pub(crate) is_tombstone: bool,
+    /// A newer version existed when it was relocated: history may ask for it, others skip it.
+    pub(crate) is_superseded: bool,
 }
 
 /// A record, as [`Run::write`] is given it.
@@ -226,6 +228,11 @@ impl Run {
     /// The number of records of keys.
     pub(crate) fn len(&self) -> u64 {
         self.layout.by_key.items
+    }
+
+    /// The number of its keys, or a few more.
+    pub(crate) fn keys(&self) -> u64 {
+        self.filter.capacity() as u64
     }
 
     /// Whether a record of this hash may be here; `false` is certain. Costs a cache miss.
@@ -503,5 +510,7 @@ const BUCKET_BYTES: usize = 40;
 const BY_HASH_BYTES: usize = 4 + PLACE_BYTES;
 const PLACE_BYTES: usize = 8;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

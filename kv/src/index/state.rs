@@ -4,21 +4,24 @@
 //! but for the checks of their limits the same as those of records.
 //!
 //! ```text
-//! version 1 · last version · newest time_ms · greatest bucket id · number of buckets
+//! version 1 · last version · newest time_ms · greatest bucket id · history floor
+//! number of buckets
 //! for each bucket, ids ascending:
 //!   length of its creation record · that record (see `record`, its place 0)
 //!   version of its creation · its time_ms · version of its drop, 0 if there is none
 //!   version written last · keys · bytes of keys and values
+//! number of segments
+//! for each merged segment, ascending:
+//!   base · end · bytes of records that are the newest of their key · bytes of tombstones
+//!   · bytes of versions that its records superseded · newest time_ms
 //! ```
 //!
-//! Of the buckets that bore one name, only the newest is kept once they are dropped.
-
-use std::collections::HashMap;
+//! Buckets that were dropped stay: ids are never given again, and a name keeps its partition.
 
 use crate::bucket::name::BucketName;
 use crate::bucket::options::BucketOptions;
 use crate::record::varint;
-use crate::record::{Body, BucketId, Record};
+use crate::record::{Body, BucketId, Origin, Record};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +29,24 @@ pub(crate) struct IndexState {
     pub(crate) last_version: u64,
     pub(crate) newest_time_ms: u64,
     pub(crate) last_bucket: u32,
+    pub(crate) floor: u64,
     /// By id.
     pub(crate) buckets: Vec<BucketRow>,
+    /// By base.
+    pub(crate) segments: Vec<SegmentRow>,
+}
+
+/// What is known of one merged segment. Bytes are those of records, frames included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SegmentRow {
+    pub(crate) base: u64,
+    pub(crate) end: u64,
+    /// Records that are the newest of their key.
+    pub(crate) live_bytes: u64,
+    pub(crate) tombstone_bytes: u64,
+    /// Versions that records of this segment superseded, wherever they stand.
+    pub(crate) superseded_bytes: u64,
+    pub(crate) newest_time_ms: u64,
 }
 
 /// One bucket as of the end of what is merged.
@@ -42,6 +61,14 @@ pub(crate) struct BucketRow {
     pub(crate) written: u64,
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
+}
+
+impl SegmentRow {
+    /// What is neither the newest of its key nor a tombstone.
+    pub(crate) fn dead_bytes(&self) -> u64 {
+        let bytes = self.end - self.base;
+        bytes.saturating_sub(self.live_bytes + self.tombstone_bytes)
+    }
 }
 
 impl IndexState {
@@ -62,15 +89,20 @@ impl IndexState {
         self.buckets.insert(at, row);
     }
 
-    /// Leaves out dropped buckets whose name another one has borne since.
-    pub(crate) fn forget_former(&mut self) {
-        let mut newest: HashMap<BucketName, u64> = HashMap::new();
-        for row in &self.buckets {
-            let known = newest.entry(row.name.clone()).or_default();
-            *known = row.created_version.max(*known);
+    /// The row of the segment in which an offset stands, if it is merged.
+    pub(crate) fn segment_of(&mut self, offset: u64) -> Option<&mut SegmentRow> {
+        let after = self.segments.partition_point(|row| row.base <= offset);
+        let row = self.segments.get_mut(after.checked_sub(1)?)?;
+        (offset < row.end).then_some(row)
+    }
+
+    /// Adds a segment that is newer than all the others here.
+    pub(crate) fn add_segment(&mut self, row: SegmentRow) {
+        let at = self.segments.partition_point(|other| other.base < row.base);
+        match self.segments.get_mut(at) {
+            Some(known) if known.base == row.base => *known = row,
+            _ => self.segments.insert(at, row),
         }
-        self.buckets
-            .retain(|row| row.dropped.is_none() || newest[&row.name] == row.created_version);
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -79,6 +111,7 @@ impl IndexState {
         varint::push(&mut bytes, self.last_version);
         varint::push(&mut bytes, self.newest_time_ms);
         varint::push(&mut bytes, u64::from(self.last_bucket));
+        varint::push(&mut bytes, self.floor);
         varint::push(&mut bytes, self.buckets.len() as u64);
         for row in &self.buckets {
             let mut record = Vec::new();
@@ -87,7 +120,7 @@ impl IndexState {
                 options: row.options,
             };
             Record {
-                place: 0,
+                origin: Origin::Here { place: 0 },
                 bucket: row.id,
                 body,
             }
@@ -105,6 +138,19 @@ impl IndexState {
                 varint::push(&mut bytes, number);
             }
         }
+        varint::push(&mut bytes, self.segments.len() as u64);
+        for row in &self.segments {
+            for number in [
+                row.base,
+                row.end,
+                row.live_bytes,
+                row.tombstone_bytes,
+                row.superseded_bytes,
+                row.newest_time_ms,
+            ] {
+                varint::push(&mut bytes, number);
+            }
+        }
         bytes
     }
 
@@ -118,14 +164,19 @@ impl IndexState {
             last_version: varint::take(rest)?,
             newest_time_ms: varint::take(rest)?,
             last_bucket: u32::try_from(varint::take(rest)?).ok()?,
-            buckets: Vec::new(),
+            floor: varint::take(rest)?,
+            ..IndexState::default()
         };
         for _ in 0..varint::take(rest)? {
             let length = usize::try_from(varint::take(rest)?).ok()?;
             let (record, after) = rest.split_at_checked(length)?;
             *rest = after;
-            let Record { bucket, body, .. } = Record::decode(record).ok()?;
-            let Body::BucketCreated { name, options } = body else {
+            let Ok(Record {
+                origin: Origin::Here { place: 0 },
+                bucket,
+                body: Body::BucketCreated { name, options },
+            }) = Record::decode(record)
+            else {
                 return None;
             };
             state.buckets.push(BucketRow {
@@ -140,13 +191,30 @@ impl IndexState {
                 bytes: varint::take(rest)?,
             });
         }
-        let ascending = state.buckets.is_sorted_by(|one, other| one.id < other.id);
-        (rest.is_empty() && ascending).then_some(state)
+        for _ in 0..varint::take(rest)? {
+            state.segments.push(SegmentRow {
+                base: varint::take(rest)?,
+                end: varint::take(rest)?,
+                live_bytes: varint::take(rest)?,
+                tombstone_bytes: varint::take(rest)?,
+                superseded_bytes: varint::take(rest)?,
+                newest_time_ms: varint::take(rest)?,
+            });
+        }
+        let ascending = state.buckets.is_sorted_by(|one, other| one.id < other.id)
+            && state
+                .segments
+                .is_sorted_by(|one, other| one.base < other.base);
+        // Ids are given out above the greatest: one below would be given twice.
+        let greatest = state.buckets.last().map_or(0, |row| row.id.0);
+        (rest.is_empty() && ascending && greatest <= state.last_bucket).then_some(state)
     }
 }
 
 const FORMAT: u64 = 1;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +245,12 @@ mod tests {
         state.create(row(1, "a", 4096, Some(5000)));
         state.create(row(2, "b", 4200, None));
         state.create(row(5, "a", 6000, None));
+        state.floor = 77;
+        state.add_segment(SegmentRow {
+            base: 4096,
+            live_bytes: 1 << 25,
+            ..SegmentRow::default()
+        });
         state
     }
 
@@ -191,13 +265,18 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_borne_again_forgets_who_bore_it_before() {
+    fn a_bucket_above_the_greatest_id_is_no_state() {
         let mut state = state();
-        state.forget_former();
-        let ids: Vec<u32> = state.buckets.iter().map(|row| row.id.0).collect();
-        assert_eq!((ids, state.last_bucket), (vec![2, 5], 5));
-        state.bucket_mut(BucketId(5)).unwrap().dropped = Some(7000);
-        state.forget_former();
-        assert!(state.bucket(BucketId(5)).is_some(), "the newest stays");
+        state.last_bucket = 4;
+        assert_eq!(IndexState::decode(&state.encode()), None);
+    }
+
+    #[test]
+    fn a_creation_record_that_stands_anywhere_else_is_no_state() {
+        let mut bytes = state().encode();
+        let (tag, place) = (3, 0);
+        let at = bytes.windows(2).position(|pair| pair == [tag, place]);
+        bytes[at.unwrap() + 1] = 1;
+        assert_eq!(IndexState::decode(&bytes), None);
     }
 }

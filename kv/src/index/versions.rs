@@ -17,6 +17,8 @@ pub(crate) struct Location {
     /// Bytes of the value.
     pub(crate) value_bytes: u64,
     pub(crate) kind: Kind,
+    /// The record was moved: it says its version itself.
+    pub(crate) is_moved: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ impl Location {
         expires_ms: 0,
         value_bytes: 0,
         kind: Kind::Tombstone,
+        is_moved: false,
     };
 
     /// Whether the key exists at `now_ms`, if this is its version.
@@ -43,19 +46,24 @@ impl Location {
     }
 }
 
-/// The versions of one key in one memtable. Never empty once a node is entered.
+/// The versions of one key in one memtable.
 #[derive(Debug)]
 pub(crate) struct Versions {
+    /// [`Location::NONE`] if all that is here is superseded.
     newest: Location,
     /// Ascending.
     older: Vec<Location>,
+    /// Versions that were moved here although newer ones existed, in no order. Only history asks
+    /// for them.
+    superseded: Vec<Location>,
 }
 
 impl Versions {
-    pub(crate) const fn new(first: Location) -> Versions {
+    pub(crate) const fn new() -> Versions {
         Versions {
-            newest: first,
+            newest: Location::NONE,
             older: Vec::new(),
+            superseded: Vec::new(),
         }
     }
 
@@ -78,9 +86,35 @@ impl Versions {
         }
     }
 
-    /// All versions, the newest first.
+    /// The newest version below `watermark` of all that are here, superseded ones included.
+    pub(crate) fn ever_below(&self, watermark: u64) -> Location {
+        self.superseded
+            .iter()
+            .filter(|location| location.version < watermark)
+            .fold(self.below(watermark), |best, location| {
+                if location.version > best.version {
+                    *location
+                } else {
+                    best
+                }
+            })
+    }
+
+    /// All versions but superseded ones, the newest first.
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = Location> {
-        std::iter::once(self.newest).chain(self.older.iter().rev().copied())
+        std::iter::once(self.newest)
+            .filter(|newest| newest.version != 0)
+            .chain(self.older.iter().rev().copied())
+    }
+
+    /// The versions that were moved here although newer ones existed.
+    pub(crate) fn superseded(&self) -> &[Location] {
+        &self.superseded
+    }
+
+    /// Adds a version that was superseded when it was moved here.
+    pub(crate) fn add_superseded(&mut self, location: Location) {
+        self.superseded.push(location);
     }
 
     /// Adds the next version and returns the one before. Does nothing and returns `None` if the
@@ -91,7 +125,9 @@ impl Versions {
             return None;
         }
         let before = std::mem::replace(&mut self.newest, location);
-        self.older.push(before);
+        if before.version != 0 {
+            self.older.push(before);
+        }
         Some(before)
     }
 }

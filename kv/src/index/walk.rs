@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::levels::{LevelError, Levels, complete, key_location, run_error};
 use super::members::Members;
 use super::memtable::Node;
-use super::merged::Range;
+use super::merged::{Entry, Range};
 use super::run::{Place, Run, RunFault};
 use super::versions::Location;
 use crate::record::{BucketId, Record};
@@ -29,11 +29,18 @@ pub(crate) struct Course {
     pub(crate) end: Bound<Vec<u8>>,
     pub(crate) reverse: bool,
     pub(crate) watermark: u64,
+    /// The runs of what is merged, to ask for the past; superseded versions are seen then.
+    pub(crate) archive: Option<Archive>,
 }
+
+/// The runs of merged segments.
+pub(crate) type Archive = Arc<[Arc<Run>]>;
 
 /// A walk under way. See the module.
 pub(crate) struct Walk {
     reverse: bool,
+    /// Levels are asked for the past, where an older one may have the newer version.
+    is_history: bool,
     /// Newest level first.
     sources: Vec<Source>,
 }
@@ -82,31 +89,32 @@ impl Walk {
                 walks.push(Level::Memtable(MemtableWalk::new(members, course)));
             }
         }
-        for run in &levels.runs {
+        let archive = course.archive.iter().flat_map(|archive| archive.iter());
+        for run in levels.runs.iter().chain(archive) {
             walks.extend(RunWalk::new(run, log, course)?.map(Level::Run));
         }
         if let Some(merged) = &levels.merged
             && merged.len() > 0
+            && course.archive.is_none()
         {
             let range = merged.range(course.bucket, course.bounds(), course.reverse)?;
-            let watermark = course.watermark;
-            walks.push(Level::Merged(Box::new(MergedWalk { range, watermark })));
+            let entry = None;
+            walks.push(Level::Merged(Box::new(MergedWalk { range, entry })));
         }
         let mut sources = Vec::with_capacity(walks.len());
         for mut level in walks {
             let head = level.next(log)?;
             sources.push(Source { level, head });
         }
-        let reverse = course.reverse;
-        Ok(Walk { reverse, sources })
+        Ok(Walk {
+            reverse: course.reverse,
+            is_history: course.archive.is_some(),
+            sources,
+        })
     }
 
     /// The next key and its newest version below the watermark, which may be a tombstone.
     pub(crate) fn next(&mut self, log: &Partition) -> Result<Option<(Key, Location)>, LevelError> {
-        if let [only] = &mut self.sources[..] {
-            let next = only.level.next(log)?;
-            return Ok(std::mem::replace(&mut only.head, next));
-        }
         let heads = self.sources.iter().enumerate();
         let keys = heads.filter_map(|(at, source)| Some((at, &source.head.as_ref()?.0)));
         // Of equal keys the first, which is of the newest level.
@@ -118,21 +126,34 @@ impl Walk {
         let Some((first, _)) = first else {
             return Ok(None);
         };
-        let Some((key, location)) = self.sources[first].head.take() else {
+        let Some((key, mut location)) = self.sources[first].take(log)? else {
             return Ok(None);
         };
-        for source in &mut self.sources[first..] {
-            let is_same = match &source.head {
-                Some((other, _)) => *other == key,
-                None => false,
-            };
-            if is_same {
+        for source in &mut self.sources[first + 1..] {
+            let is_same = |(other, _): &(Key, Location)| *other == key;
+            if let Some((_, other)) = source.head.take_if(|head| is_same(head)) {
+                if self.is_history && other.version > location.version {
+                    location = other;
+                }
                 source.head = source.level.next(log)?;
             }
         }
-        let source = &mut self.sources[first];
-        source.head = source.level.next(log)?;
         Ok(Some((key, location)))
+    }
+}
+
+impl Source {
+    /// Takes what stands first, and goes on.
+    fn take(&mut self, log: &Partition) -> Result<Option<(Key, Location)>, LevelError> {
+        let mut taken = self.head.take();
+        if let (Level::Merged(walk), Some((_, location))) = (&mut self.level, &mut taken)
+            && let Some(entry) = walk.entry.take()
+        {
+            // Only now: where a newer level has the key, the record may be gone.
+            *location = complete(log, entry)?;
+        }
+        self.head = self.level.next(log)?;
+        Ok(taken)
     }
 }
 
@@ -141,7 +162,7 @@ impl Level {
         match self {
             Level::Memtable(walk) => Ok(walk.next()),
             Level::Run(walk) => walk.next(log),
-            Level::Merged(walk) => walk.next(log),
+            Level::Merged(walk) => walk.next(),
         }
     }
 }
@@ -172,7 +193,10 @@ impl MemtableWalk {
                 self.gather();
                 continue;
             };
-            let location = node.versions().below(self.course.watermark);
+            let location = match &self.course.archive {
+                Some(_) => node.versions().ever_below(self.course.watermark),
+                None => node.versions().below(self.course.watermark),
+            };
             if location.version != 0 {
                 return Some((SmallVec::from_slice(node.key()), location));
             }
@@ -196,6 +220,7 @@ struct RunWalk {
     bucket: BucketId,
     reverse: bool,
     watermark: u64,
+    is_history: bool,
     /// Places in key order that are left.
     low: u64,
     high: u64,
@@ -222,6 +247,7 @@ impl RunWalk {
             bucket: course.bucket,
             reverse: course.reverse,
             watermark: course.watermark,
+            is_history: course.archive.is_some(),
             low: first,
             high: first + entries,
             places: Vec::new().into_iter(),
@@ -250,15 +276,11 @@ impl RunWalk {
     /// The first index whose key is not `before`.
     fn search(&self, log: &Partition, before: impl Fn(&[u8]) -> bool) -> Result<u64, LevelError> {
         let (mut low, mut high) = (self.low, self.high);
-        let mut places = Vec::new();
         while low < high {
             let middle = low + (high - low) / 2;
-            places.clear();
-            self.take(middle..middle + 1, &mut places)?;
-            let Some(place) = places.first() else {
-                break;
-            };
-            if before(&self.record(log, place)?.0) {
+            let place = self.run.in_key_order(middle);
+            let place = place.map_err(|fault| run_error(&self.run, fault))?;
+            if before(&self.record(log, &place)?.0) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -290,7 +312,14 @@ impl RunWalk {
     }
 
     fn next_record(&mut self, log: &Partition) -> Result<Option<(Key, Location)>, LevelError> {
-        if self.places.len() == 0 && self.low < self.high {
+        let is_history = self.is_history;
+        loop {
+            if let Some(place) = self.places.find(|place| is_history || !place.is_superseded) {
+                return self.record(log, &place).map(Some);
+            }
+            if self.low == self.high {
+                return Ok(None);
+            }
             let count = (self.high - self.low).min(CHUNK as u64);
             let mut places = Vec::with_capacity(CHUNK);
             if self.reverse {
@@ -302,10 +331,6 @@ impl RunWalk {
                 self.low += count;
             }
             self.places = places.into_iter();
-        }
-        match self.places.next() {
-            Some(place) => self.record(log, &place).map(Some),
-            None => Ok(None),
         }
     }
 
@@ -330,18 +355,24 @@ impl RunWalk {
 
 struct MergedWalk {
     range: Range,
-    watermark: u64,
+    /// Of the key that was given last.
+    entry: Option<Entry>,
 }
 
 impl MergedWalk {
-    fn next(&mut self, log: &Partition) -> Result<Option<(Key, Location)>, LevelError> {
-        for found in self.range.by_ref() {
-            let (key, entry) = found?;
-            if entry.version < self.watermark {
-                return Ok(Some((SmallVec::from_slice(&key), complete(log, entry)?)));
-            }
-        }
-        Ok(None)
+    /// The next key, and what its entry says alone: see [`complete`].
+    fn next(&mut self) -> Result<Option<(Key, Location)>, LevelError> {
+        let Some(found) = self.range.next() else {
+            return Ok(None);
+        };
+        let (key, entry) = found?;
+        self.entry = Some(entry);
+        let location = Location {
+            version: entry.version,
+            record: entry.record,
+            ..Location::NONE
+        };
+        Ok(Some((SmallVec::from_slice(&key), location)))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::bucket::name::BucketName;
 use crate::bucket::options::BucketOptions;
 use crate::bucket::state::{BucketState, Created};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Body, BucketId, Record};
+use crate::record::{Body, BucketId, Origin, Record};
 use crate::scan::Entries;
 
 /// How an attempt to drop a bucket went.
@@ -49,7 +49,9 @@ impl Keyspace {
             time_ms,
         };
         let bucket = BucketState::new(id, name.clone(), self.log.id().0, options, created);
-        Ok(Some((Arc::new(bucket), appended.commit)))
+        let bucket = Arc::new(bucket);
+        self.live.lock().push(Arc::clone(&bucket));
+        Ok(Some((bucket, appended.commit)))
     }
 
     /// Sequences the drop of a bucket, unless a batch after `written` was sequenced for it. The
@@ -80,7 +82,7 @@ impl Keyspace {
 
     /// Sequences a record that is no key's, and has its version noted before readers may see it.
     /// `None` if the log has no room for it.
-    fn append_control(
+    pub(super) fn append_control(
         &self,
         sequencer: &mut Sequencer,
         batch: &BatchBuffer,
@@ -147,7 +149,7 @@ fn lone_record(bucket: BucketId, body: Body<'_>) -> BatchBuffer {
     let mut batch = BatchBuffer::new();
     let place = batch.next_place();
     let record = Record {
-        place,
+        origin: Origin::Here { place },
         bucket,
         body,
     };

@@ -35,6 +35,11 @@ impl Heads {
         self.later.push_back(version);
     }
 
+    /// The newest batch of all.
+    pub(super) fn newest(&self) -> u64 {
+        self.later.back().copied().unwrap_or(self.settled)
+    }
+
     /// The newest batch below `watermark`.
     pub(super) fn below(&self, watermark: u64) -> u64 {
         let count = self.later.partition_point(|&version| version < watermark);
@@ -57,6 +62,7 @@ mod tests {
         }
         let told: Vec<u64> = [10, 11, 20, 21, 30, 31].map(|at| heads.below(at)).into();
         assert_eq!(told, [0, 10, 10, 20, 20, 30]);
+        assert_eq!(heads.newest(), 30);
         heads.push(40, 21);
         assert_eq!((heads.settled, heads.later.len()), (20, 2));
         assert_eq!(heads.below(21), 20);

@@ -1,4 +1,4 @@
-//! Keeping the index on disk: runs, merges, and index files that are of no use.
+//! Keeping the index on disk: when runs are written, and index files that are of no use.
 //!
 //! ```text
 //! a segment is sealed -> its memtable waits -> step_run: the run is written and synced
@@ -21,27 +21,31 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cairn_log::{BatchBuffer, Offset, SegmentSpan};
+use cairn_log::SegmentSpan;
 use parking_lot::{Condvar, Mutex};
 
-use super::Keyspace;
+use super::gc::Garbage;
 use super::open::Replay;
+use super::sweep::{Pass, Rest};
+use super::{Keyspace, Pin};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::levels::{Estimate, LevelError, Levels, key_location, run_error};
-use crate::index::members::Counts;
+use crate::index::levels::{Estimate, LevelError, Levels};
 use crate::index::memtable::Memtable;
-use crate::index::merged::{Entry, EntryKind, Expected, Fault, Identity, Merged, Summary, View};
+use crate::index::merged::{Fault, Identity, Merged, View};
 use crate::index::run::{Place, Run, RunBucket, RunEntry, RunFault, RunHead, RunIdentity};
-use crate::index::state::{BucketRow, IndexState};
-use crate::index::versions::{Kind, Location};
-use crate::limits::PIECE_BYTES_MAX;
-use crate::record::{Body, BucketId, Record};
+use crate::index::state::IndexState;
+use crate::index::versions::Kind;
 
 /// What only the one who writes index files may touch.
+#[derive(Default)]
 pub(super) struct Maintenance {
     pub(super) merged: Option<Merged>,
+    pub(super) garbage: Garbage,
+    pub(super) pass: Option<Pass>,
+    pub(super) rest: Rest,
 }
 
 /// Wakes the thread that writes index files.
@@ -68,11 +72,12 @@ impl Signal {
         self.changed.notify_all();
     }
 
-    /// Waits for work; `false` if it is time to stop.
+    /// Waits for work, but no longer than until a deadline may have passed or a reader may have let
+    /// go of what is to be dropped; `false` if it is time to stop.
     fn wait(&self) -> bool {
         let mut raised = self.raised.lock();
-        while !raised.work && !raised.stop {
-            self.changed.wait(&mut raised);
+        if !raised.work && !raised.stop {
+            self.changed.wait_for(&mut raised, PERIOD);
         }
         raised.work = false;
         !raised.stop
@@ -95,6 +100,7 @@ impl Keyspace {
     ///
     /// `DiskFull`, `Io`, `Corrupt`: nothing has changed then, and a later step tries again.
     pub(crate) fn step_index(&self) -> Result<bool> {
+        self.watchers.move_pins(&self.log);
         let mut maintenance = self.maintenance.lock();
         if self.log.is_poisoned() {
             return Ok(false);
@@ -102,7 +108,13 @@ impl Keyspace {
         if self.write_oldest_run(&mut maintenance)? {
             return Ok(true);
         }
-        self.merge_runs(&mut maintenance)
+        let worked =
+            self.merge_runs(&mut maintenance)? || self.collect_garbage(&mut maintenance)?;
+        if worked {
+            self.note_victims(&maintenance);
+            return Ok(true);
+        }
+        self.sweep(&mut maintenance)
     }
 
     /// Loops [`Keyspace::step_index`] until [`Keyspace::stop_maintaining`].
@@ -132,18 +144,20 @@ impl Keyspace {
 
     /// Goes on to another segment if the memtable of this one has grown too large.
     pub(super) fn seal_if_full(&self) -> Result<()> {
-        let is_full = || {
-            let levels = self.levels.read();
-            levels.active().byte_len() as u64 >= self.options.memtable_bytes
-        };
-        if !is_full() {
+        if !self.is_full() {
             return Ok(());
         }
         self.keep_pace()?;
-        if is_full() {
+        if self.is_full() {
             self.log.seal()?;
         }
         Ok(())
+    }
+
+    /// Whether the memtable that takes writes has reached its bound.
+    pub(super) fn is_full(&self) -> bool {
+        let levels = self.levels.read();
+        levels.active().byte_len() as u64 >= self.options.memtable_bytes
     }
 
     fn keep_pace(&self) -> Result<()> {
@@ -152,7 +166,7 @@ impl Keyspace {
             let is_behind =
                 levels.memtables.len() > MEMTABLES_WAITING_MAX || levels.runs.len() >= RUNS_MAX;
             if !is_behind {
-                return Ok(());
+                break;
             }
             self.check_poison()?;
             drop(levels);
@@ -164,25 +178,37 @@ impl Keyspace {
                 self.merge_runs(&mut maintenance)?;
             }
         }
+        while self.victims.load(Ordering::Relaxed) > VICTIMS_WAITING_MAX {
+            self.check_poison()?;
+            let mut maintenance = self.maintenance.lock();
+            let worked = self.collect_garbage(&mut maintenance)?;
+            self.note_victims(&maintenance);
+            if !worked {
+                // A reader holds what is to be dropped: it is not the writers' to wait for.
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the run of the oldest memtable that takes no writes any more.
-    fn write_oldest_run(&self, _maintenance: &mut Maintenance) -> Result<bool> {
+    pub(super) fn write_oldest_run(&self, _maintenance: &mut Maintenance) -> Result<bool> {
         let levels = Arc::clone(&self.levels.read());
         let Some(memtable) = levels.memtables[1..].last() else {
             return Ok(false);
         };
         let span = self.span(memtable.base())?;
         let run = Arc::new(self.write_run(&levels, memtable, &span)?);
-        let mut current = self.levels.write();
-        let mut memtables = current.memtables.clone();
-        memtables.retain(|other| !Arc::ptr_eq(other, memtable));
-        let mut runs = current.runs.clone();
-        runs.insert(0, run);
-        *current = Arc::new(Levels {
-            memtables,
-            runs,
-            merged: current.merged.clone(),
+        self.replace_levels(|current| {
+            let mut memtables = current.memtables.clone();
+            memtables.retain(|other| !Arc::ptr_eq(other, memtable));
+            let mut runs = current.runs.clone();
+            runs.insert(0, run);
+            Levels {
+                memtables,
+                runs,
+                merged: current.merged.clone(),
+            }
         });
         Ok(true)
     }
@@ -201,14 +227,20 @@ impl Keyspace {
             let before = entries.len();
             let mut written = 0;
             for node in members.all_in_key_order() {
-                for location in node.versions().newest_first() {
+                let versions = node.versions();
+                let current = versions.newest_first().map(|location| (location, false));
+                let superseded = versions.superseded().iter();
+                for (location, is_superseded) in
+                    current.chain(superseded.map(|&location| (location, true)))
+                {
                     written = location.version.max(written);
                     entries.push(RunEntry {
                         hash: node.hash(),
                         place: Place {
                             record: location.record,
-                            version: Some(location.version),
+                            version: (!location.is_moved).then_some(location.version),
                             is_tombstone: location.kind == Kind::Tombstone,
+                            is_superseded,
                         },
                     });
                 }
@@ -241,128 +273,6 @@ impl Keyspace {
             .map_err(|fault| run_failure(&fault))
     }
 
-    /// Merges all runs into the merged index, if they are many enough.
-    fn merge_runs(&self, maintenance: &mut Maintenance) -> Result<bool> {
-        let levels = Arc::clone(&self.levels.read());
-        let entries: u64 = levels.runs.iter().map(|run| run.len()).sum();
-        let merged_keys = levels.merged.as_ref().map_or(0, |merged| merged.len());
-        let enough = self.options.merge_entries.max(merged_keys / MERGED_PART);
-        if levels.runs.is_empty() || (entries < enough && levels.runs.len() < RUNS_MAX) {
-            return Ok(false);
-        }
-        self.merge(maintenance, &levels)?;
-        Ok(true)
-    }
-
-    fn merge(&self, maintenance: &mut Maintenance, levels: &Arc<Levels>) -> Result<()> {
-        let covered = levels.runs[0].head().identity.end;
-        let view = match self.try_merge(maintenance, levels, covered) {
-            Ok(view) => view,
-            Err(MergeError::Level(error)) => {
-                return self.repair(maintenance, levels, error).map(|_| ());
-            }
-            Err(MergeError::Other(error)) => return Err(error),
-        };
-        let mut current = self.levels.write();
-        let mut runs = current.runs.clone();
-        runs.retain(|run| run.head().identity.end > covered);
-        *current = Arc::new(Levels {
-            memtables: current.memtables.clone(),
-            runs,
-            merged: Some(view),
-        });
-        Ok(())
-    }
-
-    fn try_merge(
-        &self,
-        maintenance: &mut Maintenance,
-        levels: &Levels,
-        covered: u64,
-    ) -> std::result::Result<Arc<View>, MergeError> {
-        if maintenance.merged.is_none() {
-            maintenance.merged = Some(self.new_merged()?);
-        }
-        let Some(merged) = &maintenance.merged else {
-            return Err(MergeError::Level(LevelError::Merged(Fault::Other(
-                "the merged index is closed".into(),
-            ))));
-        };
-        let mut state = decode_state(&merged.view())?;
-        let mut gone = BTreeSet::new();
-        for run in levels.runs.iter().rev() {
-            self.merge_controls(run, &mut state, &mut gone)?;
-        }
-        for row in state.buckets.iter_mut().filter(|row| row.dropped.is_some()) {
-            (row.keys, row.bytes) = (0, 0);
-        }
-        let changes = levels.runs.iter().map(|run| run.len()).sum();
-        let expected = Expected {
-            changes,
-            key_bytes: changes.saturating_mul(KEY_BYTES_EXPECTED),
-        };
-        let view = merged.merge(expected, |merge| -> std::result::Result<_, MergeError> {
-            for &bucket in &gone {
-                merge.remove_bucket(bucket, |_| {})?;
-            }
-            let mut newest = NewestEntries::new(self, levels, &state)?;
-            while let Some(At {
-                bucket,
-                key,
-                location,
-            }) = newest.next()?
-            {
-                let before = if location.kind == Kind::Tombstone {
-                    merge.remove(*bucket, key, location.version)?.before
-                } else {
-                    let hash = self.seed.hash(*bucket, key);
-                    merge.put(*bucket, key, hash, entry(location))?.before
-                };
-                if let Some(row) = state.bucket_mut(*bucket) {
-                    count_change(row, key.len() as u64, before, location);
-                }
-            }
-            state.forget_former();
-            Ok(Summary {
-                covered,
-                state: state.encode(),
-            })
-        })?;
-        Ok(view)
-    }
-
-    /// Takes over what a run says about buckets.
-    fn merge_controls(
-        &self,
-        run: &Run,
-        state: &mut IndexState,
-        gone: &mut BTreeSet<BucketId>,
-    ) -> std::result::Result<(), MergeError> {
-        let head = run.head();
-        for &control in &head.controls {
-            let offset = Offset::new(control);
-            // A control record is the first of its batch.
-            let batch = Offset::new(control.saturating_sub(BatchBuffer::FIRST_PLACE));
-            let time_ms = self.log.batch_time_ms(batch)?;
-            let entered = self.log.with_record(offset, |payload| {
-                let record = Record::decode(payload).ok()?;
-                enter_control(state, gone, &record, control, time_ms)
-            })?;
-            if entered.is_none() {
-                let what = format!("no control record stands at offset {offset}");
-                return Err(run_error(run, RunFault::Damaged(what)).into());
-            }
-        }
-        for bucket in &head.buckets {
-            if let Some(row) = state.bucket_mut(BucketId(bucket.bucket)) {
-                row.written = row.written.max(bucket.written);
-            }
-        }
-        state.last_version = state.last_version.max(head.last_version);
-        state.newest_time_ms = state.newest_time_ms.max(head.newest_time_ms);
-        Ok(())
-    }
-
     pub(super) fn run_identity(&self, span: &SegmentSpan) -> RunIdentity {
         RunIdentity {
             log: self.log.log_id(),
@@ -371,6 +281,17 @@ impl Keyspace {
             base: span.base.get(),
             end: span.end.get(),
         }
+    }
+
+    /// Puts levels that give the same answers in the place of the current ones.
+    pub(super) fn replace_levels(&self, replace: impl FnOnce(&Levels) -> Levels) -> Arc<Levels> {
+        let mut current = self.levels.write();
+        let next = Arc::new(replace(&current));
+        let before = std::mem::replace(&mut *current, Arc::clone(&next));
+        let mut superseded = self.superseded_levels.lock();
+        superseded.retain(|levels| levels.strong_count() > 0);
+        superseded.push(Arc::downgrade(&before));
+        next
     }
 
     fn span(&self, base: u64) -> Result<SegmentSpan> {
@@ -384,9 +305,19 @@ impl Keyspace {
             })
     }
 
+    /// Makes a pin give the answers it should have given, after one of the files that it leads to
+    /// turned out to be of no use.
+    pub(crate) fn repair_pin(&self, pin: &mut Pin, error: LevelError) -> Result<()> {
+        pin.levels = self.repaired(&pin.levels, error)?;
+        if let Some(past) = &mut pin.past {
+            past.archive = self.archive(&pin.levels)?.into();
+        }
+        Ok(())
+    }
+
     /// Levels that give the answers these should have given, after one of their files turned out
     /// to be of no use.
-    pub(crate) fn repaired(&self, levels: &Arc<Levels>, error: LevelError) -> Result<Arc<Levels>> {
+    pub(super) fn repaired(&self, levels: &Arc<Levels>, error: LevelError) -> Result<Arc<Levels>> {
         if let LevelError::Log(error) = error {
             return Err(error.into());
         }
@@ -394,7 +325,7 @@ impl Keyspace {
         self.repair(&mut maintenance, levels, error)
     }
 
-    fn repair(
+    pub(super) fn repair(
         &self,
         maintenance: &mut Maintenance,
         levels: &Arc<Levels>,
@@ -409,6 +340,7 @@ impl Keyspace {
     }
 
     fn repair_run(&self, levels: &Arc<Levels>, base: u64) -> Result<Arc<Levels>> {
+        self.archive.lock().remove(&base);
         let is_it = |run: &&Arc<Run>| run.head().identity.base == base;
         let broken = levels.runs.iter().find(is_it).cloned();
         let current = Arc::clone(&self.levels.read());
@@ -425,19 +357,18 @@ impl Keyspace {
                     *other = Arc::clone(&run);
                 }
             }
-            Arc::new(Levels {
+            Levels {
                 memtables: levels.memtables.clone(),
                 runs,
                 merged: levels.merged.clone(),
-            })
+            }
         };
-        let mut current = self.levels.write();
-        let was_current = Arc::ptr_eq(&current, levels);
-        *current = replace(&current);
+        let was_current = Arc::ptr_eq(&self.levels.read(), levels);
+        let current = self.replace_levels(replace);
         Ok(if was_current {
-            Arc::clone(&current)
+            current
         } else {
-            replace(levels)
+            Arc::new(replace(levels))
         })
     }
 
@@ -470,11 +401,11 @@ impl Keyspace {
                 .filter(|run| !known.contains(&run.head().identity.base));
             let mut runs: Vec<_> = levels.runs.iter().chain(missing).cloned().collect();
             runs.sort_by_key(|run| std::cmp::Reverse(run.head().identity.base));
-            Arc::new(Levels {
+            Levels {
                 memtables: levels.memtables.clone(),
                 runs,
                 merged,
-            })
+            }
         };
         let current = Arc::clone(&self.levels.read());
         let is_same = match (&current.merged, &broken) {
@@ -486,12 +417,11 @@ impl Keyspace {
             let fresh = self.new_merged()?;
             let view = fresh.view();
             maintenance.merged = Some(fresh);
-            let mut current = self.levels.write();
-            *current = replace(&current, Some(view));
+            self.replace_levels(|current| replace(current, Some(view)));
             self.signal.raise();
         }
         // What the caller holds has its own moment; the runs answer for what was merged in it.
-        Ok(replace(levels, None))
+        Ok(Arc::new(replace(levels, None)))
     }
 
     /// The runs of all segments below `covered`, newest first; those that are of no use are
@@ -507,7 +437,7 @@ impl Keyspace {
         Ok(runs)
     }
 
-    fn open_or_rebuild(&self, span: &SegmentSpan, levels: &Levels) -> Result<Run> {
+    pub(super) fn open_or_rebuild(&self, span: &SegmentSpan, levels: &Levels) -> Result<Run> {
         let (vfs, directory) = (self.log.vfs().as_ref(), self.log.directory());
         match Run::open(vfs, directory, &self.run_identity(span)) {
             Ok(run) => Ok(run),
@@ -536,245 +466,6 @@ impl Keyspace {
         let cache_bytes = usize::try_from(self.options.cache_bytes).unwrap_or(usize::MAX);
         Merged::open(self.log.vfs(), &path, identity, cache_bytes)
     }
-
-    /// What is counted of a bucket in the merged index.
-    pub(super) fn merged_counts(&self, levels: &Levels, bucket: BucketId) -> Counts {
-        let Some(merged) = &levels.merged else {
-            return Counts::default();
-        };
-        let state = IndexState::decode(merged.state()).unwrap_or_default();
-        state
-            .bucket(bucket)
-            .map_or(Counts::default(), |row| Counts {
-                keys: i64::try_from(row.keys).unwrap_or(i64::MAX),
-                bytes: i64::try_from(row.bytes).unwrap_or(i64::MAX),
-            })
-    }
-}
-
-/// Why a merge came to nothing.
-enum MergeError {
-    Level(LevelError),
-    Other(Error),
-}
-
-impl From<LevelError> for MergeError {
-    fn from(error: LevelError) -> MergeError {
-        MergeError::Level(error)
-    }
-}
-
-impl From<Fault> for MergeError {
-    fn from(fault: Fault) -> MergeError {
-        MergeError::Level(LevelError::Merged(fault))
-    }
-}
-
-impl From<cairn_log::Error> for MergeError {
-    fn from(error: cairn_log::Error) -> MergeError {
-        MergeError::Other(error.into())
-    }
-}
-
-impl From<Error> for MergeError {
-    fn from(error: Error) -> MergeError {
-        MergeError::Other(error)
-    }
-}
-
-/// The newest version of each key of some runs, in key order.
-struct NewestEntries<'a> {
-    keyspace: &'a Keyspace,
-    cursors: Vec<RunCursor<'a>>,
-    /// Buckets whose keys are left out.
-    dropped: BTreeSet<BucketId>,
-    last: Option<At>,
-}
-
-/// A walk through one run in key order.
-struct RunCursor<'a> {
-    run: &'a Run,
-    next: u64,
-    places: std::vec::IntoIter<Place>,
-    at: Option<At>,
-}
-
-/// Where a cursor stands.
-struct At {
-    bucket: BucketId,
-    key: Vec<u8>,
-    location: Location,
-}
-
-impl<'a> NewestEntries<'a> {
-    fn new(
-        keyspace: &'a Keyspace,
-        levels: &'a Levels,
-        state: &IndexState,
-    ) -> std::result::Result<NewestEntries<'a>, MergeError> {
-        let rows = state.buckets.iter();
-        let mut entries = NewestEntries {
-            keyspace,
-            cursors: Vec::new(),
-            dropped: rows
-                .filter(|row| row.dropped.is_some())
-                .map(|row| row.id)
-                .collect(),
-            last: None,
-        };
-        for run in &levels.runs {
-            let mut cursor = RunCursor {
-                run,
-                next: 0,
-                places: Vec::new().into_iter(),
-                at: None,
-            };
-            cursor.advance(keyspace, Vec::new())?;
-            entries.cursors.push(cursor);
-        }
-        Ok(entries)
-    }
-
-    fn next(&mut self) -> std::result::Result<Option<&At>, MergeError> {
-        loop {
-            let standing = self.cursors.iter_mut();
-            let least = standing
-                .filter(|cursor| cursor.at.is_some())
-                .min_by(|one, other| At::order(one.at.as_ref(), other.at.as_ref()));
-            let Some(cursor) = least else {
-                return Ok(None);
-            };
-            let next = cursor.at.take();
-            let (seen, memory) = match (self.last.take(), &next) {
-                (Some(last), Some(next)) => {
-                    let seen = last.bucket == next.bucket && last.key == next.key;
-                    (seen, last.key)
-                }
-                _ => (false, Vec::new()),
-            };
-            cursor.advance(self.keyspace, memory)?;
-            let is_dropped = |at: &At| self.dropped.contains(&at.bucket.owner());
-            let leave_out = seen || next.as_ref().is_some_and(is_dropped);
-            self.last = next;
-            if !leave_out {
-                return Ok(self.last.as_ref());
-            }
-        }
-    }
-}
-
-impl At {
-    /// By key, and of one key the newest version first.
-    fn order(one: Option<&At>, other: Option<&At>) -> std::cmp::Ordering {
-        fn key(at: Option<&At>) -> Option<(BucketId, &[u8])> {
-            at.map(|at| (at.bucket, at.key.as_slice()))
-        }
-        let version = |at: Option<&At>| at.map(|at| at.location.version);
-        key(one)
-            .cmp(&key(other))
-            .then_with(|| version(other).cmp(&version(one)))
-    }
-}
-
-impl RunCursor<'_> {
-    /// Goes on to the next record; `key` is memory for its key.
-    fn advance(
-        &mut self,
-        keyspace: &Keyspace,
-        mut key: Vec<u8>,
-    ) -> std::result::Result<(), MergeError> {
-        self.at = None;
-        if self.places.len() == 0 {
-            let end = (self.next + CHUNK).min(self.run.len());
-            let mut places = Vec::new();
-            self.run
-                .in_key_order_range(self.next..end, &mut places)
-                .map_err(|fault| run_error(self.run, fault))?;
-            self.next = end;
-            self.places = places.into_iter();
-        }
-        let Some(place) = self.places.next() else {
-            return Ok(());
-        };
-        let found = keyspace
-            .log
-            .with_record(Offset::new(place.record), |payload| {
-                let record = Record::decode(payload).ok()?;
-                let (found, location) = key_location(&record, place.record)?;
-                key.clear();
-                key.extend_from_slice(found);
-                Some((record.bucket, location))
-            })?;
-        let Some((bucket, location)) = found else {
-            let what = format!("no key's record stands at offset {}", place.record);
-            return Err(run_error(self.run, RunFault::Damaged(what)).into());
-        };
-        self.at = Some(At {
-            bucket,
-            key,
-            location,
-        });
-        Ok(())
-    }
-}
-
-fn entry(location: &Location) -> Entry {
-    let value_bytes = match location.kind {
-        Kind::Large => location.value_bytes.div_ceil(PIECE_BYTES_MAX as u64),
-        Kind::Value | Kind::Tombstone => location.value_bytes,
-    };
-    Entry {
-        record: location.record,
-        version: location.version,
-        kind: match location.kind {
-            Kind::Large => EntryKind::Large,
-            _ if location.expires_ms == 0 => EntryKind::Value,
-            _ => EntryKind::Expiring,
-        },
-        value_bytes: u32::try_from(value_bytes).unwrap_or(u32::MAX),
-    }
-}
-
-fn count_change(row: &mut BucketRow, key_bytes: u64, before: Option<Entry>, after: &Location) {
-    if let Some(before) = before {
-        let bytes = key_bytes + before.counted_bytes();
-        row.keys = row.keys.saturating_sub(1);
-        row.bytes = row.bytes.saturating_sub(bytes);
-    }
-    if after.kind != Kind::Tombstone {
-        row.keys += 1;
-        row.bytes += key_bytes + entry(after).counted_bytes();
-    }
-}
-
-/// Enters a record that is no key's; `None` if it is none of that kind.
-fn enter_control(
-    state: &mut IndexState,
-    gone: &mut BTreeSet<BucketId>,
-    record: &Record<'_>,
-    offset: u64,
-    time_ms: u64,
-) -> Option<()> {
-    let version = offset.checked_sub(u64::from(record.place))?;
-    match &record.body {
-        Body::BucketCreated { name, options } => state.create(BucketRow {
-            id: record.bucket,
-            name: name.clone(),
-            options: *options,
-            created_version: version,
-            created_ms: time_ms,
-            dropped: None,
-            written: version,
-            keys: 0,
-            bytes: 0,
-        }),
-        Body::BucketDropped => {
-            gone.extend([record.bucket, record.bucket.pieces()]);
-            state.bucket_mut(record.bucket)?.dropped = Some(version);
-        }
-        Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => return None,
-    }
-    Some(())
 }
 
 pub(super) fn decode_state(view: &View) -> std::result::Result<IndexState, Fault> {
@@ -812,19 +503,16 @@ pub(super) fn merged_failure(fault: &Fault) -> Error {
 pub(super) const MERGED_NAME: &str = "index.redb";
 
 /// Memtables that may wait for their run beside the one that takes writes.
-const MEMTABLES_WAITING_MAX: usize = 2;
+pub(super) const MEMTABLES_WAITING_MAX: usize = 2;
+
+/// Segments that may wait to be emptied by garbage collection before writers help.
+const VICTIMS_WAITING_MAX: usize = 4;
 
 /// Runs at which a merge is due however small they are, and writers wait for it.
-const RUNS_MAX: usize = 64;
+pub(super) const RUNS_MAX: usize = 64;
 
-/// Runs are merged when they have this part of what is merged.
-const MERGED_PART: u64 = 10;
-
-/// What a key is taken to have when room for a merge is looked for.
-const KEY_BYTES_EXPECTED: u64 = 32;
-
-/// Places of a run taken at once.
-const CHUNK: u64 = 1_024;
+/// How often maintenance looks by itself.
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// How long after a failure maintenance is tried again.
 const RETRY: Duration = Duration::from_secs(1);

@@ -8,13 +8,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use cairn_log::{BatchBuffer, Offset, Partition, ReplayedBatch, SegmentSpan};
 use parking_lot::{Mutex, RwLock};
 
 use super::heads::Heads;
-use super::maintain::{MERGED_NAME, Maintenance, Signal, decode_state, merged_failure};
+use super::maintain::{MERGED_NAME, Signal, decode_state, merged_failure};
+use super::sweep::Rest;
 use super::{Keyspace, Sequencer};
 use crate::bucket::state::{BucketState, Created};
 use crate::clock::BelievedClock;
@@ -22,13 +23,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::hash::HashSeed;
 use crate::index::hot::HotIndex;
 use crate::index::levels::{Levels, key_location};
+use crate::index::members::Members;
 use crate::index::memtable::Memtable;
 use crate::index::merged::{Fault, Merged};
-use crate::index::run::Run;
+use crate::index::run::{self, Run, RunHead};
 use crate::index::state::IndexState;
 use crate::large::Uses;
 use crate::options::IndexOptions;
-use crate::record::{Body, BucketId, Malformed, Record};
+use crate::record::{Body, BucketId, Malformed, Origin, Record};
+use crate::watch::watchers::Watchers;
 
 /// The buckets that an open met, also those that were dropped.
 pub(crate) type Buckets = HashMap<BucketId, Arc<BucketState>>;
@@ -64,8 +67,16 @@ impl Keyspace {
             sequencer: Mutex::new(Sequencer::new(first)),
             heads: Mutex::default(),
             dropping: Mutex::default(),
-            maintenance: Mutex::new(Maintenance { merged: None }),
+            maintenance: Mutex::default(),
+            watchers: Watchers::default(),
             signal: Signal::default(),
+            floor: AtomicU64::new(0),
+            // Until a first pass has looked.
+            next_deadline_ms: AtomicU64::new(0),
+            live: Mutex::default(),
+            victims: AtomicUsize::new(0),
+            superseded_levels: Mutex::default(),
+            archive: Mutex::default(),
         };
         let buckets = keyspace.fill()?;
         Ok((keyspace, buckets))
@@ -75,7 +86,11 @@ impl Keyspace {
         let (merged, state) = self.usable_merged()?;
         let view = merged.view();
         let covered = view.covered();
-        self.maintenance.lock().merged = Some(merged);
+        {
+            let mut maintenance = self.maintenance.lock();
+            maintenance.merged = Some(merged);
+            maintenance.rest = Rest::after_open(self.clock.now_ms());
+        }
         let mut levels = Levels {
             memtables: Vec::new(),
             runs: Vec::new(),
@@ -83,6 +98,7 @@ impl Keyspace {
         };
         let mut opening = Opening::new(self, &state);
         let spans = self.log.segments();
+        self.remove_stray_runs(&spans);
         for (at, span) in spans.iter().enumerate() {
             if span.end.get() <= covered || span.base == span.end {
                 continue;
@@ -113,10 +129,25 @@ impl Keyspace {
         }
         self.clock.learn(opening.newest_time_ms);
         *self.heads.lock() = Heads::starting_at(opening.last_version);
+        self.floor.store(opening.floor, Ordering::Release);
         *self.sequencer.lock() = Sequencer::new(Arc::clone(levels.active()));
         *self.levels.write() = Arc::new(levels);
         self.signal.raise();
-        Ok(opening.buckets)
+        let buckets = opening.finish()?;
+        *self.live.lock() = buckets.values().cloned().collect();
+        Ok(buckets)
+    }
+
+    /// Removes the runs of segments that are gone. One that stays only takes space.
+    fn remove_stray_runs(&self, spans: &[SegmentSpan]) {
+        let (vfs, directory) = (self.log.vfs().as_ref(), self.log.directory());
+        let names = vfs.list(directory).unwrap_or_default();
+        let numbers = names.iter().filter_map(|name| run::segment_of(name));
+        for number in numbers {
+            if !spans.iter().any(|span| span.number == number) {
+                let _ = run::remove_file(vfs, directory, number);
+            }
+        }
     }
 
     /// The merged index and its state, made anew if what is there is of no use.
@@ -137,8 +168,8 @@ impl Keyspace {
         let state = decode_state(&view)?;
         let covered = view.covered();
         let spans = self.log.segments();
-        let is_end = |span: &SegmentSpan| span.end.get() == covered;
-        if covered != 0 && !spans.iter().any(is_end) {
+        let cuts = |span: &SegmentSpan| span.base.get() < covered && covered < span.end.get();
+        if covered > self.log.durable().get() || spans.iter().any(cuts) {
             let what = format!("{MERGED_NAME} covers offset {covered}, where no segment ends");
             return Err(Fault::Other(what));
         }
@@ -164,10 +195,16 @@ impl Keyspace {
     }
 }
 
-/// What an open learns segment by segment.
+/// What an open learns, segment by segment. Garbage collection may have moved a bucket's records
+/// behind those of its keys, so what belongs together is put together at the end.
 struct Opening<'a> {
     keyspace: &'a Keyspace,
     buckets: Buckets,
+    /// The version of the drop of each bucket that has one.
+    dropped: HashMap<BucketId, u64>,
+    /// The newest version of each bucket that has keys, and where one of its records stands.
+    written: HashMap<BucketId, (u64, Offset)>,
+    floor: u64,
     last_version: u64,
     newest_time_ms: u64,
 }
@@ -175,7 +212,15 @@ struct Opening<'a> {
 impl<'a> Opening<'a> {
     fn new(keyspace: &'a Keyspace, state: &IndexState) -> Opening<'a> {
         let partition = keyspace.log.id().0;
-        let mut buckets = Buckets::new();
+        let mut opening = Opening {
+            keyspace,
+            buckets: Buckets::new(),
+            dropped: HashMap::new(),
+            written: HashMap::new(),
+            floor: state.floor,
+            last_version: state.last_version,
+            newest_time_ms: state.newest_time_ms,
+        };
         for row in &state.buckets {
             let created = Created {
                 version: row.created_version,
@@ -184,17 +229,12 @@ impl<'a> Opening<'a> {
             let name = row.name.clone();
             let bucket = BucketState::new(row.id, name, partition, row.options, created);
             bucket.written_at(row.written);
-            if let Some(version) = row.dropped {
-                bucket.drop_at(version);
-            }
-            buckets.insert(row.id, Arc::new(bucket));
+            opening.buckets.insert(row.id, Arc::new(bucket));
+            opening
+                .dropped
+                .extend(row.dropped.map(|version| (row.id, version)));
         }
-        Opening {
-            keyspace,
-            buckets,
-            last_version: state.last_version,
-            newest_time_ms: state.newest_time_ms,
-        }
+        opening
     }
 
     /// Takes over what a run says.
@@ -203,57 +243,134 @@ impl<'a> Opening<'a> {
         let log = &self.keyspace.log;
         for &control in &head.controls {
             let offset = Offset::new(control);
-            let buckets = &mut self.buckets;
-            // A control record is the first of its batch.
-            let batch = Offset::new(control.saturating_sub(BatchBuffer::FIRST_PLACE));
-            let time_ms = log.batch_time_ms(batch)?;
+            let time_ms = control_time_ms(log, offset)?;
             let entered = log.with_record(offset, |payload| {
                 let record = Record::decode(payload)?;
-                enter_control(buckets, log.id().0, &record, offset, time_ms)
+                self.control(&record, offset, time_ms)
             })?;
             entered.map_err(|malformed| damaged(log, offset, malformed))?;
         }
         for row in &head.buckets {
-            if let Some(bucket) = self.buckets.get(&BucketId(row.bucket)) {
-                bucket.written_at(row.written.max(bucket.written()));
-            }
+            self.wrote(BucketId(row.bucket).owner(), row.written, run_offset(head));
         }
         self.last_version = self.last_version.max(head.last_version);
         self.newest_time_ms = self.newest_time_ms.max(head.newest_time_ms);
         Ok(())
     }
 
-    fn replay<'b>(&'b mut self, memtable: &'b Memtable) -> Replay<'b> {
+    /// Enters a record that is no key's.
+    fn control(
+        &mut self,
+        record: &Record<'_>,
+        offset: Offset,
+        time_ms: u64,
+    ) -> std::result::Result<(), Malformed> {
+        let version = record
+            .version(offset.get())
+            .ok_or(Malformed("it says that it stands elsewhere"))?;
+        let (time_ms, is_moved) = match record.origin {
+            Origin::Here { .. } => (time_ms, false),
+            Origin::Moved(moved) => (moved.time_ms, true),
+        };
+        match &record.body {
+            Body::BucketCreated { name, options } => {
+                if let Some(known) = self.buckets.get(&record.bucket) {
+                    let is_same = known.created.version == version && known.name == *name;
+                    return if is_same && (is_moved || known.created.time_ms == time_ms) {
+                        Ok(())
+                    } else {
+                        Err(Malformed("it creates a bucket a second time"))
+                    };
+                }
+                let partition = self.keyspace.log.id().0;
+                let created = Created { version, time_ms };
+                let (id, name) = (record.bucket, name.clone());
+                let bucket = BucketState::new(id, name, partition, *options, created);
+                self.buckets.insert(id, Arc::new(bucket));
+            }
+            Body::BucketDropped => {
+                self.dropped.insert(record.bucket, version);
+            }
+            Body::HistoryFloor { version } => self.floor = self.floor.max(*version),
+            Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => {
+                return Err(Malformed("it belongs to a key, which the index denies"));
+            }
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, bucket: BucketId, version: u64, at: Offset) {
+        let known = self.written.entry(bucket).or_insert((version, at));
+        known.0 = known.0.max(version);
+    }
+
+    fn replay<'b>(&'b mut self, memtable: &'b Memtable) -> Replay<'b>
+    where
+        'a: 'b,
+    {
         Replay {
             log: &self.keyspace.log,
             seed: self.keyspace.seed,
             memtable,
-            times: Some((&mut self.last_version, &mut self.newest_time_ms)),
-            buckets: Some(&mut self.buckets),
+            opening: Some(Box::new(move |learnt: Learnt<'_, '_>| match learnt {
+                Learnt::Control(record, offset, time_ms) => self.control(record, offset, time_ms),
+                Learnt::Key(bucket, version, offset) => {
+                    self.wrote(bucket.owner(), version, offset);
+                    Ok(())
+                }
+                Learnt::Batch(version, time_ms) => {
+                    self.last_version = self.last_version.max(version);
+                    self.newest_time_ms = self.newest_time_ms.max(time_ms);
+                    Ok(())
+                }
+            })),
         }
     }
+
+    /// Puts together what was found of each bucket.
+    fn finish(self) -> Result<Buckets> {
+        let log = &self.keyspace.log;
+        for (id, (version, at)) in self.written {
+            let Some(bucket) = self.buckets.get(&id) else {
+                let malformed = Malformed("it belongs to no bucket that was ever created");
+                return Err(damaged(log, at, malformed));
+            };
+            bucket.written_at(version.max(bucket.written()));
+        }
+        for (id, version) in self.dropped {
+            if let Some(bucket) = self.buckets.get(&id) {
+                bucket.drop_at(version);
+            }
+        }
+        Ok(self.buckets)
+    }
 }
+
+/// What a replay tells an open.
+enum Learnt<'a, 'b> {
+    Control(&'a Record<'b>, Offset, u64),
+    Key(BucketId, u64, Offset),
+    Batch(u64, u64),
+}
+
+type Listener<'a> = Box<dyn FnMut(Learnt<'_, '_>) -> std::result::Result<(), Malformed> + 'a>;
 
 /// Reads a segment front to back and enters every record as it was when it was sequenced.
 pub(super) struct Replay<'a> {
     log: &'a Partition,
     seed: HashSeed,
     memtable: &'a Memtable,
-    /// Of the newest batch met.
-    times: Option<(&'a mut u64, &'a mut u64)>,
-    /// The buckets there are; without them a record's bucket is taken for granted.
-    buckets: Option<&'a mut Buckets>,
+    opening: Option<Listener<'a>>,
 }
 
 impl<'a> Replay<'a> {
-    /// For a segment whose buckets are known already.
+    /// For a segment that an open knows already.
     pub(super) fn keys_only(keyspace: &'a Keyspace, memtable: &'a Memtable) -> Replay<'a> {
         Replay {
             log: &keyspace.log,
             seed: keyspace.seed,
             memtable,
-            times: None,
-            buckets: None,
+            opening: None,
         }
     }
 
@@ -273,16 +390,16 @@ impl<'a> Replay<'a> {
     }
 
     fn enter_batch(&mut self, batch: &ReplayedBatch<'_>) -> Result<()> {
-        let version = batch.offset.get();
         let mut members = BTreeMap::new();
         for (offset, payload) in batch.records() {
             self.enter_record(batch, offset, payload, &mut members)
                 .map_err(|malformed| damaged(self.log, offset, malformed))?;
         }
-        self.memtable.entered_batch(version, batch.time_ms);
-        if let Some((last_version, newest_time_ms)) = &mut self.times {
-            **last_version = version.max(**last_version);
-            **newest_time_ms = batch.time_ms.max(**newest_time_ms);
+        let (version, time_ms) = (batch.offset.get(), batch.time_ms);
+        self.memtable.entered_batch(version, time_ms);
+        if let Some(opening) = &mut self.opening {
+            let told = opening(Learnt::Batch(version, time_ms));
+            told.map_err(|malformed| damaged(self.log, batch.offset, malformed))?;
         }
         Ok(())
     }
@@ -292,34 +409,32 @@ impl<'a> Replay<'a> {
         batch: &ReplayedBatch<'_>,
         offset: Offset,
         payload: &[u8],
-        members: &mut BTreeMap<BucketId, Arc<crate::index::members::Members>>,
+        members: &mut BTreeMap<BucketId, Arc<Members>>,
     ) -> std::result::Result<(), Malformed> {
         let record = Record::decode(payload)?;
-        let version = batch.offset.get();
-        if offset.get() - version != u64::from(record.place) {
+        if matches!(record.origin, Origin::Here { .. })
+            && record.version(offset.get()) != Some(batch.offset.get())
+        {
             return Err(Malformed("it says that it stands elsewhere in its batch"));
         }
         let Some((key, after)) = key_location(&record, offset.get()) else {
             self.memtable.enter_control(offset.get());
-            return match &mut self.buckets {
-                Some(buckets) => {
-                    let partition = self.log.id().0;
-                    enter_control(buckets, partition, &record, offset, batch.time_ms)
-                }
+            return match &mut self.opening {
+                Some(opening) => opening(Learnt::Control(&record, offset, batch.time_ms)),
                 None => Ok(()),
             };
         };
-        if let Some(buckets) = &mut self.buckets {
-            let bucket = live_bucket(buckets, record.bucket.owner())?;
-            if !record.bucket.is_pieces() {
-                bucket.written_at(version);
-            }
+        if let Some(opening) = &mut self.opening {
+            opening(Learnt::Key(record.bucket, after.version, offset))?;
         }
         let members = members
             .entry(record.bucket)
             .or_insert_with(|| self.memtable.members(record.bucket));
         let hash = self.seed.hash(record.bucket, key);
-        if !self
+        if record.is_superseded() {
+            self.memtable
+                .enter_superseded(members, record.bucket, hash, key, after);
+        } else if !self
             .memtable
             .enter(members, record.bucket, hash, key, after)
         {
@@ -331,41 +446,14 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Enters a record that is no key's.
-fn enter_control(
-    buckets: &mut Buckets,
-    partition: u16,
-    record: &Record<'_>,
-    offset: Offset,
-    time_ms: u64,
-) -> std::result::Result<(), Malformed> {
-    let version = offset.get().saturating_sub(u64::from(record.place));
-    match &record.body {
-        Body::BucketCreated { name, options } => {
-            let created = Created { version, time_ms };
-            let (id, name) = (record.bucket, name.clone());
-            let bucket = BucketState::new(id, name, partition, *options, created);
-            match buckets.insert(id, Arc::new(bucket)) {
-                None => Ok(()),
-                Some(_) => Err(Malformed("it creates a bucket a second time")),
-            }
-        }
-        Body::BucketDropped => {
-            live_bucket(buckets, record.bucket)?.drop_at(version);
-            Ok(())
-        }
-        Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => {
-            Err(Malformed("it belongs to a key, which the index denies"))
-        }
-    }
+/// The time of the batch in which a control record stands, which is its first.
+pub(super) fn control_time_ms(log: &Partition, offset: Offset) -> Result<u64> {
+    let batch = offset.get().saturating_sub(BatchBuffer::FIRST_PLACE);
+    Ok(log.batch_time_ms(Offset::new(batch))?)
 }
 
-fn live_bucket(
-    buckets: &Buckets,
-    id: BucketId,
-) -> std::result::Result<&Arc<BucketState>, Malformed> {
-    let bucket = buckets.get(&id).filter(|bucket| bucket.dropped().is_none());
-    bucket.ok_or(Malformed("it belongs to no bucket that exists there"))
+fn run_offset(head: &RunHead) -> Offset {
+    Offset::new(head.identity.base)
 }
 
 fn damaged(log: &Partition, offset: Offset, malformed: Malformed) -> Error {

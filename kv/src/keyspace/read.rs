@@ -37,12 +37,41 @@ impl Keyspace {
             return Ok(self.unless_expired(found));
         }
         let stamp = self.hot.stamp(hash);
-        let found = self.locate_newest(hash, bucket.id, key)?;
-        let entry = self.resolve(bucket.id, key, &found.location)?;
+        let (found, entry) = self.get_located(hash, bucket.id, key)?;
         if let (Some(stamp), true, Some(_)) = (stamp, found.is_newest, &entry) {
             self.hot.fill(hash, found.location.record, stamp);
         }
         Ok(entry)
+    }
+
+    /// [`Keyspace::get`] without a look at the disk; `None` if only that can tell.
+    pub(crate) fn try_get(
+        &self,
+        bucket: &BucketState,
+        key: &[u8],
+    ) -> Result<Option<Option<Entry>>> {
+        let hash = self.seed.hash(bucket.id, key);
+        let watermark = self.watermark();
+        self.check_bucket(bucket, watermark)?;
+        if let Some(record) = self.hot.find(hash)
+            && let Some(found) = self.read_hot(bucket.id, key, record, watermark)
+        {
+            return Ok(Some(self.unless_expired(found)));
+        }
+        let location = {
+            let levels = self.levels.read();
+            let watermark = self.watermark();
+            let found = levels.locate_in_memory(hash, bucket.id, key, watermark);
+            if found.location.version == 0 && levels.may_hold_on_disk(hash) {
+                return Ok(None);
+            }
+            found.location
+        };
+        match self.resolve(bucket.id, key, &location) {
+            // Moved in between.
+            Err(error) if error.is_out_of_range() => Ok(None),
+            outcome => outcome.map(Some),
+        }
     }
 
     /// What a reader that holds `pin` sees of `key`.
@@ -52,8 +81,58 @@ impl Keyspace {
         key: &[u8],
         pin: &Pin,
     ) -> Result<Option<Entry>> {
-        let location = self.visible_at(bucket.id, key, pin)?;
-        self.resolve(bucket.id, key, &location)
+        let hash = self.seed.hash(bucket.id, key);
+        let (id, watermark, log) = (bucket.id, pin.watermark, &self.log);
+        if let Some(past) = &pin.past {
+            let locate = |pin: &Pin| {
+                let archive = pin.past.as_ref().map_or(&[][..], |past| &past.archive);
+                pin.levels
+                    .locate_ever(archive, log, hash, id, key, watermark)
+            };
+            let location = self.locate_pinned(pin, locate)?;
+            return self.resolve_at(id, key, &location, || past.time_ms);
+        }
+        // The newest version that was ever sequenced, if this reader sees it, is the one.
+        if let Some(record) = self.hot.find(hash)
+            && let Some(found) = self.read_hot(id, key, record, watermark)
+        {
+            return Ok(self.unless_expired(found));
+        }
+        let stamp = self.hot.stamp(hash);
+        // Older levels do not know what was written behind them.
+        let is_current = Arc::ptr_eq(self.levels.read().active(), pin.levels.active());
+        let locate = |pin: &Pin| pin.levels.locate(log, hash, id, key, watermark);
+        let found = self.locate_pinned(pin, locate)?;
+        let entry = self.resolve(id, key, &found.location)?;
+        if let (Some(stamp), Some(_)) = (stamp, &entry)
+            && found.is_newest
+            && is_current
+        {
+            self.hot.fill(hash, found.location.record, stamp);
+        }
+        Ok(entry)
+    }
+
+    /// Asks what a pin leads to, and asks again with index files made anew if some are of no use.
+    fn locate_pinned<T>(
+        &self,
+        pin: &Pin,
+        locate: impl Fn(&Pin) -> std::result::Result<T, LevelError>,
+    ) -> Result<T> {
+        let mut error = match locate(pin) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let mut pin = pin.clone();
+        for _ in 0..REPAIRS_MAX {
+            self.repair_pin(&mut pin, error)?;
+            error = match locate(&pin) {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+        }
+        let message = format!("the index could not be rebuilt: {error}");
+        Err(Error::new(ErrorKind::Io, message))
     }
 
     /// Whether a reader at `watermark` sees the bucket.
@@ -70,17 +149,48 @@ impl Keyspace {
         Ok(found.location)
     }
 
-    /// What the index says of the newest version of `key` that is sequenced, visible or not.
-    pub(crate) fn newest_sequenced(&self, bucket: BucketId, key: &[u8]) -> Result<Location> {
+    /// What the index says of the newest version of `key` that is sequenced, visible or not. Makes
+    /// no damaged index file anew.
+    pub(crate) fn newest_as_it_is(&self, bucket: BucketId, key: &[u8]) -> Result<Location> {
         let levels = Arc::clone(&self.levels.read());
-        self.newest_in(&levels, self.seed.hash(bucket, key), bucket, key)
+        let hash = self.seed.hash(bucket, key);
+        match levels.locate(&self.log, hash, bucket, key, u64::MAX) {
+            Ok(found) => Ok(found.location),
+            Err(LevelError::Log(error)) => Err(error.into()),
+            Err(error) => Err(Error::new(ErrorKind::Io, error.to_string())),
+        }
     }
 
     /// What the index says of `key` to a reader that holds `pin`.
     pub(crate) fn visible_at(&self, bucket: BucketId, key: &[u8], pin: &Pin) -> Result<Location> {
         let hash = self.seed.hash(bucket, key);
-        let locate = |levels: &Levels| levels.locate(&self.log, hash, bucket, key, pin.watermark);
-        Ok(self.repairing(&pin.levels, locate)?.location)
+        let (log, watermark) = (&self.log, pin.watermark);
+        self.locate_pinned(pin, |pin| match &pin.past {
+            Some(past) => pin
+                .levels
+                .locate_ever(&past.archive, log, hash, bucket, key, watermark),
+            None => pin
+                .levels
+                .locate(log, hash, bucket, key, watermark)
+                .map(|found| found.location),
+        })
+    }
+
+    /// The newest visible version of a key, and what stands there. Between the look-up and the read
+    /// the record may be moved, and the place it was at be given back: then both are done again.
+    fn get_located(
+        &self,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+    ) -> Result<(Found, Option<Entry>)> {
+        loop {
+            let found = self.locate_newest(hash, bucket, key)?;
+            match self.resolve(bucket, key, &found.location) {
+                Err(error) if error.is_out_of_range() => {}
+                outcome => return Ok((found, outcome?)),
+            }
+        }
     }
 
     /// The newest visible version of a key.
@@ -135,12 +245,23 @@ impl Keyspace {
     }
 
     fn resolve(&self, bucket: BucketId, key: &[u8], location: &Location) -> Result<Option<Entry>> {
-        if location.expires_ms == 0 {
-            // Asking the time costs more than the look-up.
-            if !location.is_live(0) {
-                return Ok(None);
-            }
-        } else if !location.is_live(self.clock.now_ms()) {
+        self.resolve_at(bucket, key, location, || self.clock.now_ms())
+    }
+
+    fn resolve_at(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        location: &Location,
+        now_ms: impl FnOnce() -> u64,
+    ) -> Result<Option<Entry>> {
+        // Asking the time costs more than the look-up.
+        let now_ms = if location.expires_ms == 0 {
+            0
+        } else {
+            now_ms()
+        };
+        if !location.is_live(now_ms) {
             return Ok(None);
         }
         self.read(bucket, key, location).map(Some)
@@ -157,8 +278,7 @@ impl Keyspace {
     fn read_hot(&self, bucket: BucketId, key: &[u8], record: u64, watermark: u64) -> Option<Entry> {
         let offset = Offset::new(record);
         let found = self.log.with_record(offset, |payload| {
-            let (put, place) = expect_put(payload, bucket, key)?;
-            let version = record.checked_sub(u64::from(place))?;
+            let (put, version) = expect_put(payload, bucket, key, record)?;
             if version >= watermark || put.value.len() > VALUE_BYTES_COPIED {
                 return None;
             }
@@ -182,7 +302,7 @@ impl Keyspace {
         let offset = Offset::new(location.record);
         let record = if location.value_bytes <= VALUE_BYTES_COPIED as u64 {
             self.log.with_record(offset, |payload| {
-                let (put, _) = expect_put(payload, bucket, key)?;
+                let (put, _) = expect_put(payload, bucket, key, location.record)?;
                 let value = Bytes::copy_from_slice(put.value);
                 Some(entry(&put, value, location.version))
             })?
@@ -212,7 +332,8 @@ impl Keyspace {
     ) -> Result<Option<Entry>> {
         let payload: RecordBytes = self.log.record(offset)?;
         // The value is the rest of the payload, so its place can be told before `payload` moves.
-        let Some((put, _)) = expect_put(payload.as_ref(), bucket, key) else {
+        let put = expect_put(payload.as_ref(), bucket, key, location.record);
+        let Some((put, _)) = put else {
             return Ok(None);
         };
         let start = payload.as_ref().len() - put.value.len();
@@ -222,11 +343,17 @@ impl Keyspace {
     }
 }
 
-/// The put that a payload is, if it is of this key, and its place in its batch.
-fn expect_put<'a>(payload: &'a [u8], bucket: BucketId, key: &[u8]) -> Option<(Put<'a>, u32)> {
+/// The put that the payload of the record at `offset` is, if it is of this key, and its version.
+fn expect_put<'a>(
+    payload: &'a [u8],
+    bucket: BucketId,
+    key: &[u8],
+    offset: u64,
+) -> Option<(Put<'a>, u64)> {
     let record = Record::decode(payload).ok()?;
+    let version = record.version(offset)?;
     match record.body {
-        Body::Put(put) if record.bucket == bucket && put.key == key => Some((put, record.place)),
+        Body::Put(put) if record.bucket == bucket && put.key == key => Some((put, version)),
         _ => None,
     }
 }

@@ -39,7 +39,7 @@ use crate::index::levels::Levels;
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
-use crate::record::{Body, BucketId, LargePut, Put, Record};
+use crate::record::{Body, BucketId, LargePut, Origin, Put, Record};
 use crate::version::{Durability, Version};
 
 /// What must hold of a key for a write to happen.
@@ -78,6 +78,39 @@ impl Keyspace {
         let outcome = self
             .check_size(&draft)
             .and_then(|()| self.sequence(bucket, &draft, conditions, durability));
+        draft.recycle();
+        outcome
+    }
+
+    /// [`Keyspace::submit`], unless it would have to wait; `None` then.
+    pub(crate) fn try_submit<'a>(
+        self: &Arc<Self>,
+        bucket: &Arc<BucketState>,
+        operations: impl ExactSizeIterator<Item = OperationRef<'a>>,
+        conditions: impl Iterator<Item = Condition<'a>> + Clone,
+        durability: Durability,
+    ) -> Result<Option<Commit>> {
+        if self.is_full() {
+            return Ok(None);
+        }
+        let draft = Draft::encode(bucket.id, operations, &self.clock, self.seed);
+        let outcome = self.check_size(&draft).and_then(|()| {
+            let hashes = conditions
+                .clone()
+                .map(|(key, _)| self.seed.hash(bucket.id, key));
+            let deletes = draft.entries.iter().filter(|entry| entry.is_delete());
+            let mut hashes = hashes.chain(deletes.map(|entry| entry.hash));
+            let levels = Arc::clone(&self.levels.read());
+            // A key that is in a memtable as well is asked for on disk without need: it is rare.
+            if levels.has_older() && hashes.any(|hash| levels.may_hold_on_disk(hash)) {
+                return Ok(None);
+            }
+            let judging = self.look_up(bucket.id, &draft, conditions.clone())?;
+            match self.try_sequence(bucket, &draft, &judging, durability)? {
+                Attempt::Answered(commit) => Ok(Some(commit)),
+                Attempt::NoRoom | Attempt::Overtaken => Ok(None),
+            }
+        });
         draft.recycle();
         outcome
     }
@@ -264,6 +297,7 @@ impl Keyspace {
                 entered,
                 "the log hands out offsets in order, and no key is in a batch twice"
             );
+            self.note_deadline(after.expires_ms);
             let place = if entry.is_delete() { 0 } else { after.record };
             self.hot.outbid(entry.hash, place);
         }
@@ -281,16 +315,15 @@ impl Keyspace {
             return;
         }
         let memtable = Arc::new(Memtable::new(base));
-        let mut levels = self.levels.write();
-        let before = levels.memtables.iter();
-        let kept = before.filter(|memtable| !memtable.is_empty()).cloned();
-        let memtables = std::iter::once(Arc::clone(&memtable)).chain(kept).collect();
-        *levels = Arc::new(Levels {
-            memtables,
-            runs: levels.runs.clone(),
-            merged: levels.merged.clone(),
+        self.replace_levels(|levels| {
+            let before = levels.memtables.iter();
+            let kept = before.filter(|memtable| !memtable.is_empty()).cloned();
+            Levels {
+                memtables: std::iter::once(Arc::clone(&memtable)).chain(kept).collect(),
+                runs: levels.runs.clone(),
+                merged: levels.merged.clone(),
+            }
         });
-        drop(levels);
         *sequencer = Sequencer::new(memtable);
         self.signal.raise();
     }
@@ -337,7 +370,7 @@ impl Sequencer {
     }
 
     /// The keys of a bucket in the memtable; most batches are of the bucket of the one before.
-    fn members(&mut self, bucket: BucketId) -> Arc<Members> {
+    pub(super) fn members(&mut self, bucket: BucketId) -> Arc<Members> {
         match &self.members {
             Some((of, members)) if *of == bucket => Arc::clone(members),
             _ => {
@@ -453,11 +486,12 @@ impl<'a> Draft<'a> {
                 }
                 EffectRef::Delete => {
                     has_deletes = true;
-                    Body::Delete { key }
+                    let expired = false;
+                    Body::Delete { key, expired }
                 }
             };
             let record = Record {
-                place,
+                origin: Origin::Here { place },
                 bucket,
                 body,
             };

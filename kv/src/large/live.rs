@@ -1,17 +1,10 @@
 //! Which pieces are live, for whoever collects garbage. The rule stands in [`super`].
 
-use std::iter;
-use std::sync::Arc;
-
 use super::piece::PieceKey;
-use crate::batch::{EffectRef, OperationRef};
-use crate::bucket::state::BucketState;
-use crate::commit::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::versions::Kind;
-use crate::keyspace::{Condition, Keyspace, Pin};
+use crate::keyspace::{Keyspace, Pin};
 use crate::record::BucketId;
-use crate::version::Durability;
 
 impl Keyspace {
     /// Whether a piece is still needed; `bucket` is an internal one and `key` a key of it. The
@@ -21,11 +14,8 @@ impl Keyspace {
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the key is no piece's, or the owner's record does not verify; `Io`.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "asked once segments are collected")
-    )]
+    /// `Corrupt` if the key is no piece's, or the owner's record does not verify; `Io` also if an
+    /// index file is damaged: whoever asks may be the one who has to make it anew.
     pub(crate) fn is_piece_live(&self, bucket: BucketId, key: &[u8]) -> Result<bool> {
         let Some((upload, owner)) = PieceKey::parts(key) else {
             let key = key.escape_ascii();
@@ -51,7 +41,7 @@ impl Keyspace {
 
     /// Whether the newest version of the owner's key is durable and not the commit of `upload`.
     fn is_superseded(&self, bucket: BucketId, owner: &[u8], upload: u64) -> Result<bool> {
-        let newest = self.newest_sequenced(bucket, owner)?;
+        let newest = self.newest_as_it_is(bucket, owner)?;
         if !self.is_durable(newest.version) {
             return Ok(false);
         }
@@ -62,32 +52,21 @@ impl Keyspace {
         Ok(large.upload != upload)
     }
 
-    /// Takes dead pieces out of the index, by their keys in the internal bucket of `bucket`.
-    ///
-    /// # Errors
-    ///
-    /// Those of any write.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called once segments are collected")
-    )]
+    /// Takes dead pieces out of the index as garbage collection does, but as a write.
+    #[cfg(test)]
     pub(crate) fn forget_pieces(
-        self: &Arc<Self>,
-        bucket: &Arc<BucketState>,
+        self: &std::sync::Arc<Self>,
+        bucket: &std::sync::Arc<crate::bucket::state::BucketState>,
         keys: &[&[u8]],
-    ) -> Result<Commit> {
+    ) -> Result<crate::commit::Commit> {
+        use crate::batch::{EffectRef, OperationRef};
         let operations = keys.iter().map(|&key| OperationRef {
             key,
             effect: EffectRef::Delete,
         });
-        let no_conditions = iter::empty::<Condition<'_>>();
-        let durability = Durability::Buffered;
-        self.submit_to(
-            bucket.id.pieces(),
-            bucket,
-            operations,
-            no_conditions,
-            durability,
-        )
+        let no_conditions = std::iter::empty::<crate::keyspace::Condition<'_>>();
+        let durability = crate::version::Durability::Buffered;
+        let id = bucket.id.pieces();
+        self.submit_to(id, bucket, operations, no_conditions, durability)
     }
 }

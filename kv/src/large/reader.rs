@@ -41,6 +41,12 @@ struct Pieces {
 }
 
 impl ValueReader {
+    /// Of a value that was read already.
+    pub(crate) fn whole(entry: Entry) -> ValueReader {
+        let pieces = None;
+        ValueReader { entry, pieces }
+    }
+
     /// Opens the newest version that readers see.
     pub(crate) fn newest(
         store: &Arc<Open>,

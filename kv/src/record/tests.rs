@@ -3,7 +3,16 @@ use super::*;
 /// One record of each shape, as its bytes stand in `records.hex`.
 fn samples() -> Vec<(&'static str, Record<'static>)> {
     let record = |place, bucket, body| Record {
-        place,
+        origin: Origin::Here { place },
+        bucket: BucketId(bucket),
+        body,
+    };
+    let moved = |superseded, bucket, body| Record {
+        origin: Origin::Moved(Moved {
+            version: 4_096,
+            time_ms: 1_795_507_200_000,
+            superseded,
+        }),
         bucket: BucketId(bucket),
         body,
     };
@@ -22,6 +31,10 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             expires_ms,
             large: large(VALUE_BYTES_MAX),
         })
+    };
+    let delete = |expired| Body::Delete {
+        key: b"key",
+        expired,
     };
     let created = |name, options| Body::BucketCreated {
         name: BucketName::new(name).unwrap(),
@@ -65,7 +78,8 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             "large put, both",
             record(24, 1, large(b"\x01a\x01\x001", 1_795_507_200_000)),
         ),
-        ("delete", record(70_000, 1, Body::Delete { key: b"key" })),
+        ("delete", record(70_000, 1, delete(false))),
+        ("delete, expired", record(24, 1, delete(true))),
         (
             "bucket created",
             record(24, 1, created("users", BucketOptions::default())),
@@ -75,6 +89,27 @@ fn samples() -> Vec<(&'static str, Record<'static>)> {
             record(24, 2, created("logs", options)),
         ),
         ("bucket dropped", record(24, 2, Body::BucketDropped)),
+        (
+            "history floor",
+            record(24, 0, Body::HistoryFloor { version: 70_000 }),
+        ),
+        ("moved put", moved(false, 1, put(b"", 0, b"value"))),
+        (
+            "moved and superseded put",
+            moved(true, 1, put(b"", 0, b"value")),
+        ),
+        (
+            "moved and superseded delete",
+            moved(
+                true,
+                1,
+                Body::Delete {
+                    key: b"key",
+                    expired: false,
+                },
+            ),
+        ),
+        ("moved bucket", moved(false, 2, Body::BucketDropped)),
     ]
 }
 
@@ -126,7 +161,7 @@ fn keys_and_values_are_taken_up_to_their_limits_and_not_past_them() {
         value: &value,
     };
     let record = Record {
-        place: u32::MAX,
+        origin: Origin::Here { place: u32::MAX },
         bucket: BucketId(1),
         body: Body::Put(put),
     };
@@ -149,9 +184,12 @@ fn keys_and_values_are_taken_up_to_their_limits_and_not_past_them() {
 #[test]
 fn keys_of_pieces_are_as_much_longer_as_what_stands_before_the_owners() {
     let key = vec![7; KEY_BYTES_MAX + PIECE_KEY_BYTES];
-    let body = Body::Delete { key: &key };
+    let body = Body::Delete {
+        key: &key,
+        expired: false,
+    };
     let record = Record {
-        place: 24,
+        origin: Origin::Here { place: 24 },
         bucket: BucketId(1).pieces(),
         body,
     };
@@ -187,7 +225,7 @@ fn large_puts_are_taken_up_to_their_limits_and_not_past_them() {
         large: large(1 << 30),
     });
     let record = Record {
-        place: 24,
+        origin: Origin::Here { place: 24 },
         bucket: BucketId(1),
         body,
     };
@@ -224,7 +262,7 @@ fn small_puts_cost_five_bytes_beside_key_and_value() {
     };
     for (place, overhead) in [(24, 4), (16_383, 5), (2_000_000, 6)] {
         let record = Record {
-            place,
+            origin: Origin::Here { place },
             bucket: BucketId(1),
             body: Body::Put(put),
         };
@@ -271,7 +309,7 @@ fn zeroed_bytes_are_never_a_record() {
 
 #[test]
 fn reserved_flags_and_unknown_kinds_and_options_are_refused() {
-    for tag in [0x00, 0x06, 0x0f, 0x41, 0x81, 0x12, 0x22, 0x13, 0x24] {
+    for tag in [0x00, 0x06, 0x0f, 0x41, 0x81, 0x12, 0x32, 0x82, 0x13, 0x24] {
         assert!(
             Record::decode(&[tag, 24, 1, 1, b'k']).is_err(),
             "tag {tag:#x}"

@@ -137,3 +137,16 @@ fn the_bytes_of_a_batch_are_these() {
         .collect();
     assert_eq!(hex, include_str!("batch.hex").trim());
 }
+
+#[test]
+fn a_header_that_vouches_for_4_gib_less_than_its_place_is_refused_as_the_encoder_refuses_it() {
+    let place = Offset::new(1 << 40);
+    let mut batch = sealed_batch(&[b"payload"]);
+    for (behind, is_taken) in [(u32::MAX - 1, true), (u32::MAX, false)] {
+        batch[8..12].copy_from_slice(&behind.to_le_bytes());
+        let sum = crc32(&batch[4..BATCH_HEADER_BYTES]) ^ seed(1).header_mask(place);
+        batch[..4].copy_from_slice(&sum.to_le_bytes());
+        let header = BatchHeader::decode(&batch, place, seed(1));
+        assert_eq!(header.is_some(), is_taken, "{behind}");
+    }
+}

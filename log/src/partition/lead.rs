@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
+use super::tail::wake;
 use super::{Active, OpenGroup, Partition, Tail};
 use crate::commit::{Group, LEADING};
 use crate::error::{Error, Result};
@@ -106,6 +107,7 @@ impl Partition {
             // not wait for them.
             next.group.elect();
         }
+        let watchers = tail.take_watchers(self.durable());
         let wake_others = tail.rolling || tail.stopping || tail.has_work();
         drop(tail);
         if wake_others {
@@ -115,6 +117,7 @@ impl Partition {
             group.finish(Err(error.clone()));
         }
         open.group.finish(outcome);
+        wake(watchers);
     }
 
     fn write_group(&self, active: &Active, open: &mut OpenGroup) -> Result<()> {

@@ -91,6 +91,7 @@ impl Partition {
             tail.stopping = true;
         }
         self.changed.notify_all();
+        self.wake_watchers();
         self.finish_drops();
         self.drain()?;
         if let Some(spare) = self.spare.lock().take() {
@@ -113,6 +114,7 @@ impl Partition {
     pub(crate) fn stop(&self) {
         self.tail.lock().stopping = true;
         self.changed.notify_all();
+        self.wake_watchers();
         self.finish_drops();
     }
 
@@ -125,7 +127,7 @@ impl Partition {
         self.durable()
     }
 
-    fn mark_time_ms(&self) -> u64 {
+    pub(super) fn mark_time_ms(&self) -> u64 {
         self.newest_time_ms
             .load(Ordering::Relaxed)
             .max(self.options.clock.now_ms())

@@ -29,6 +29,33 @@ impl<'a> ReplayedBatch<'a> {
 }
 
 impl Partition {
+    /// Where the newest retained durable batch at or below `offset` stands, and the time it was
+    /// judged by in milliseconds since 1970; `None` if there is none. Cost: the headers of the
+    /// batches before it in its segment are walked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if a batch on the way does not verify.
+    pub fn batch_at_or_below(&self, offset: Offset) -> Result<Option<(Offset, u64)>> {
+        let segments: Vec<Arc<Segment>> = self.segments.read().clone();
+        let holds = |segment: &&Arc<Segment>| {
+            segment.base() <= offset && segment.base() < segment.published()
+        };
+        let Some(segment) = segments.iter().rfind(holds) else {
+            return Ok(None);
+        };
+        let end = segment.published();
+        let (mut at, mut found) = (segment.base(), None);
+        while at < end && at <= offset {
+            let Some((next, header)) = next_batch(segment, at, end) else {
+                return Err(damaged(segment, at));
+            };
+            found = Some((at, header.time_ms));
+            at = next;
+        }
+        Ok(found)
+    }
+
     /// The time that the durable batch at `offset` was judged by, in milliseconds since 1970.
     ///
     /// # Errors
@@ -122,14 +149,20 @@ fn walk(
     Ok(ControlFlow::Continue(()))
 }
 
-fn next_batch(segment: &Segment, offset: Offset, end: Offset) -> Option<(Offset, BatchHeader)> {
+/// The end and the header of the batch at `offset`, if it ends by `end`. Its records are not looked
+/// at.
+pub(super) fn next_batch(
+    segment: &Segment,
+    offset: Offset,
+    end: Offset,
+) -> Option<(Offset, BatchHeader)> {
     let head = segment.bytes(offset..offset.plus(BATCH_HEADER_BYTES as u64).min(end))?;
     let header = BatchHeader::decode(&head, offset, segment.seed())?;
     let batch_end = offset.plus(header.batch_bytes());
     (batch_end <= end).then_some((batch_end, header))
 }
 
-fn damaged(segment: &Segment, offset: Offset) -> Error {
+pub(super) fn damaged(segment: &Segment, offset: Offset) -> Error {
     let what = "a batch that was durable does not verify";
     Error::corrupt(segment.path(), segment.position(offset), what)
 }

@@ -185,3 +185,6 @@ impl Drop for Dropping<'_> {
         self.0.decided.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::tail::wake;
 use super::{Active, Partition, Tail, closed};
 use crate::error::{Error, Result};
 use crate::frame::BATCH_BYTES_MAX;
@@ -190,7 +191,9 @@ impl Partition {
         for watermark in [&self.end, &self.written, &self.durable, &self.visible] {
             watermark.store(base.get(), Ordering::Release);
         }
+        let watchers = tail.take_watchers(base);
         drop(tail);
+        wake(watchers);
         if let Some(sealed) = active {
             sealed.give_back_unused();
         }

@@ -475,3 +475,18 @@ fn nothing_is_dropped_once_the_partition_is_closed_or_poisoned() {
     let refused = log.partitions()[0].drop_segment(batches[1].segment);
     assert!(matches!(refused, Err(Error::Poisoned { .. })));
 }
+
+#[test]
+fn no_segment_is_taken_for_a_dropped_one() {
+    let (log, batches) = five_segments(&SimulatedDisk::new(0));
+    drop_all(&log, &[batches[2].segment]);
+    let segments = log.partitions()[0].segments.read();
+    for batch in &batches {
+        let found = find(&segments, batch.offset).map(|segment| segment.base());
+        if batch.offset == batches[2].offset {
+            assert!(matches!(found, Err(Error::OutOfRange { .. })));
+        } else {
+            assert_eq!(found.unwrap(), batch.segment);
+        }
+    }
+}

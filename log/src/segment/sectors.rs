@@ -15,6 +15,9 @@
 //! 508  u32 CRC of 0..508
 //! ```
 //!
+//! Segment numbers are above 0 and below the greatest. All bytes not named are zero; a sector in
+//! which one is not is damaged.
+//!
 //! `previous_end` is where the log stood before this file: equal to `base`, or less where an
 //! unclean close left a gap. A header is written only when everything below it is synced, so it
 //! vouches for `previous_end` the way W does; a footer vouches for `end`.
@@ -87,12 +90,14 @@ impl Header {
     pub(crate) fn decode(sector: &Sector) -> Result<Header, SectorFault> {
         let (log, partition, number, mut fields) = open(sector, HEADER_MAGIC)?;
         let incarnation = Incarnation(fields.u32());
-        fields.u32();
+        let reserved = fields.u32();
         let term = Term(fields.u64());
         let base = Offset::new(fields.u64());
         let previous_end = Offset::new(fields.u64());
         let file_bytes = fields.u64();
-        let sane = previous_end <= base
+        let sane = reserved == 0
+            && fields.is_blank()
+            && previous_end <= base
             && base < Offset::MAX
             && (PAGE_BYTES..=SEGMENT_BYTES_MAX).contains(&file_bytes);
         let header = Header {
@@ -129,7 +134,8 @@ impl Footer {
         let limit = header.base.plus(header.file_bytes - PAGE_BYTES);
         let sane = (log, partition, number, base)
             == (header.log, header.partition, header.number, header.base)
-            && (base..=limit).contains(&end);
+            && (base..=limit).contains(&end)
+            && fields.is_blank();
         if sane {
             Ok(Footer { end })
         } else {
@@ -173,8 +179,14 @@ fn open(sector: &Sector, magic: [u8; 8]) -> Result<Opened<'_>, SectorFault> {
         return Err(SectorFault::Format(format));
     }
     let partition = PartitionId(fields.u16());
-    fields.u16();
+    let reserved = fields.u16();
     let log = LogId(fields.bytes());
     let number = SegmentNumber(fields.u64());
+    if reserved != 0 || !(1..u64::MAX).contains(&number.0) {
+        return Err(SectorFault::Damaged);
+    }
     Ok((log, partition, number, fields))
 }
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;

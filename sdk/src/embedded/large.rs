@@ -48,17 +48,41 @@ impl Embedded {
     ///
     /// # Errors
     /// `bucket_not_found`, `corrupt`.
-    #[expect(
-        clippy::unused_async,
-        reason = "a read of what is not in memory will wait"
-    )]
     pub async fn open_value(&self, bucket: &str, key: &[u8]) -> Result<Option<Value>> {
         let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
-        let reader = bucket.open(key).map_err(error)?;
-        Ok(reader.map(|reader| Value {
+        let reader = match bucket.try_open(key).map_err(error)? {
+            Some(reader) => reader,
+            None => {
+                let key = key.to_vec();
+                self.run(move || bucket.open(key)).await?
+            }
+        };
+        Ok(reader.map(|reader| self.value(reader)))
+    }
+
+    /// Opens a key as it was at a version.
+    ///
+    /// # Errors
+    /// `bucket_not_found`, `corrupt`; `compacted` if history does not reach back to it, or it is
+    /// above the newest.
+    pub async fn open_value_at(
+        &self,
+        bucket: &str,
+        key: &[u8],
+        version: u64,
+    ) -> Result<Option<Value>> {
+        let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
+        let key = key.to_vec();
+        let open = move || bucket.at(cairn_kv::Version::new(version))?.open(key);
+        let reader = self.run(open).await?;
+        Ok(reader.map(|reader| self.value(reader)))
+    }
+
+    fn value(&self, reader: ValueReader) -> Value {
+        Value {
             reader: Arc::new(reader),
             bridge: self.bridge().clone(),
-        }))
+        }
     }
 
     pub(crate) async fn put_stream(

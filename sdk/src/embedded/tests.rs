@@ -188,7 +188,7 @@ async fn every_page_reads_what_the_first_one_saw() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_a_forgotten_version_is_compacted_and_of_the_newest_one_is_not() {
+async fn a_cursor_whose_lease_is_gone_goes_on_as_far_as_history_reaches() {
     let store = memory();
     for key in ["a", "b", "c"] {
         store.write("b", put(key, "v")).await.unwrap();
@@ -207,7 +207,20 @@ async fn a_cursor_of_a_forgotten_version_is_compacted_and_of_the_newest_one_is_n
     );
     store.shared.leases.forget_all();
     store.write("b", put("z", "v")).await.unwrap();
-    let error = store.scan("b", &request).await.unwrap_err();
+    request.limit = None;
+    let rest = store.scan("b", &request).await.unwrap();
+    let keys: Vec<_> = rest.items.iter().map(|item| item.key.as_deref()).collect();
+    assert_eq!(
+        keys,
+        [Some("b"), Some("c")],
+        "what came later is not of this scan"
+    );
+    let (above, now) = (rest.version + 1_000, ScanRequest::default());
+    let at = ScanRequest {
+        at: Some(above),
+        ..now
+    };
+    let error = store.scan("b", &at).await.unwrap_err();
     assert_eq!(*error.code(), Code::Compacted);
 }
 

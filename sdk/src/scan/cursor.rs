@@ -25,7 +25,7 @@ use crate::wire::{Code, KEY_BYTES_MAX, decode_key_parameter, encode_key_paramete
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) bucket_id: u32,
-    /// The version that the pages read; 0 before the first.
+    /// The version that the pages read; before the first the one asked for, 0 for the newest.
     pub(crate) version: u64,
     pub(crate) prefix: Option<Bytes>,
     pub(crate) start: Option<Bytes>,
@@ -68,7 +68,7 @@ impl Cursor {
         let Some(text) = &request.cursor else {
             return Ok(Self {
                 bucket_id,
-                version: 0,
+                version: request.at.unwrap_or(0),
                 prefix: request.prefix.clone(),
                 start: request.start.clone(),
                 end: request.end.clone(),
@@ -143,6 +143,9 @@ impl Cursor {
         let (&[FORMAT, flags], rest) = body.split_first_chunk::<2>()? else {
             return None;
         };
+        if flags & !(REVERSE | KEYS_ONLY | PREFIX | START | END) != 0 {
+            return None;
+        }
         let (bucket_id, rest) = rest.split_first_chunk::<4>()?;
         let (version, mut rest) = rest.split_first_chunk::<8>()?;
         let mut field = |flag: u8| -> Option<Option<Bytes>> {
@@ -154,7 +157,14 @@ impl Cursor {
         };
         let (prefix, start, end) = (field(PREFIX)?, field(START)?, field(END)?);
         let last = pull(&mut rest)?;
-        (rest.is_empty() && !last.is_empty()).then(|| Self {
+        // The limits of a request hold for a cursor as well: it is the client's word.
+        let bounds = [&prefix, &start, &end];
+        let within = (1..=KEY_BYTES_MAX).contains(&last.len())
+            && bounds
+                .into_iter()
+                .flatten()
+                .all(|bound| bound.len() <= KEY_BYTES_MAX + 1);
+        (rest.is_empty() && within).then(|| Self {
             bucket_id: u32::from_le_bytes(*bucket_id),
             version: u64::from_le_bytes(*version),
             prefix,
@@ -191,5 +201,7 @@ fn invalid(detail: &str) -> Error {
     Error::new(Code::InvalidArgument, detail)
 }
 
+#[cfg(any(all(test, feature = "embedded"), feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

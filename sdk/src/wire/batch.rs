@@ -205,3 +205,6 @@ fn either(name: &str, text: &Option<String>, b64: &Option<Base64>) -> Result<Byt
         (Some(_), Some(_)) => Err(format!("\"{name}\" and \"{name}_b64\" are both given")),
     }
 }
+
+#[cfg(any(all(test, feature = "embedded"), feature = "testing"))]
+pub(crate) mod fuzzing;

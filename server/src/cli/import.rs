@@ -6,6 +6,8 @@
 //! Memory: those 32 bytes a row, one row, and one batch.
 
 mod csv;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod json;
 mod key;
 mod lines;

@@ -33,6 +33,11 @@ impl Output {
         self.out.write_all(bytes)
     }
 
+    /// Passes on what is buffered.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.out.flush()
     }

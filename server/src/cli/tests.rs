@@ -33,6 +33,9 @@ fn a_flag_of_serve_may_be_bare_or_have_a_value() {
         &["cairn", "put", "b", "k", "-1"],
         &["cairn", "scan", "b", "--prefix", "p", "--json"],
         &["cairn", "import", "b", "f.csv", "--key", "#"],
+        &[
+            "cairn", "watch", "b", "--prefix", "p", "--from", "0", "--json",
+        ],
     ] {
         assert!(Cli::try_parse_from(arguments).is_ok(), "{arguments:?}");
     }

@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use super::App;
 use super::body::{FREE_BYTES, Held, Holding, Streamed, Tracked};
+use super::watch::Endless;
 use crate::problem::{Problem, Reported, Result};
 
 /// The gate of a server. Clones share it.
@@ -114,8 +115,12 @@ impl Gate {
             })
     }
 
-    /// A large answer keeps its place and its share of the memory until it is sent.
+    /// A large answer keeps its place and its share of the memory until it is sent. One without end
+    /// has a limit of its own.
     fn keep_room(&self, response: Response<Body>, room: OwnedSemaphorePermit) -> Response<Body> {
+        if response.extensions().get::<Endless>().is_some() {
+            return response;
+        }
         let bytes = match response.extensions().get::<Streamed>() {
             Some(&Streamed(bytes)) => bytes,
             None => {
@@ -187,6 +192,7 @@ impl About {
                 Some("kv" | "key") => "kv",
                 Some("batch") => "batch",
                 Some("buckets") => "buckets",
+                Some("watch") => "watch",
                 _ => "other",
             },
         };

@@ -88,6 +88,7 @@ async fn answer(
         ("If-None-Match" = Option<String>, Header, description = "`*` or a list of `\"VERSION\"`"),
         ("Range" = Option<String>, Header, description = "One range of bytes"),
         ("If-Range" = Option<String>, Header, description = "The range counts for this version"),
+        ("at" = Option<u64>, Query, description = "The key as it was at this version"),
     ),
     responses(
         (status = 200, description = "The value, its version as ETag",
@@ -96,6 +97,7 @@ async fn answer(
          body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 304, description = "The client has this version"),
         (status = 404, description = "`key_not_found`, `bucket_not_found`", body = wire::Problem),
+        (status = 410, description = "`compacted`: `at` is not covered", body = wire::Problem),
         (status = 412, description = "`version_mismatch`", body = wire::Problem),
         (status = 416, description = "`range_not_satisfiable`", body = wire::Problem),
     ),
@@ -103,18 +105,21 @@ async fn answer(
 async fn read(
     app: Arc<App>,
     target: KeyTarget,
-    query: Query,
+    mut query: Query,
     request: Request,
 ) -> Result<Response<Body>> {
+    let at = list::version_at(&mut query)?;
     query.finish()?;
     caller(&request)?.may(Role::Reader, &target.bucket)?;
     readable(&target.bucket)?;
     let conditions = Conditions::of(request.headers())?;
-    let value = app
-        .store
-        .open_value(&target.bucket, &target.key)
-        .await?
-        .ok_or_else(|| Problem::new(Code::KeyNotFound, "the bucket holds no such key"))?;
+    let (bucket, key) = (&target.bucket, &target.key);
+    let found = match at {
+        Some(version) => app.store.open_value_at(bucket, key, version).await?,
+        None => app.store.open_value(bucket, key).await?,
+    };
+    let value =
+        found.ok_or_else(|| Problem::new(Code::KeyNotFound, "the bucket holds no such key"))?;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(ETAG, header(&etag(value.version()))?);

@@ -28,12 +28,13 @@ const IN_PLACE_BYTES_MAX: usize = 64 * 1024;
         ("limit" = Option<u64>, Query, description = "1 to 10,000; more is lowered; 1,000 by default"),
         ("reverse" = Option<bool>, Query, description = "From the last key to the first"),
         ("keys_only" = Option<bool>, Query, description = "Without values"),
+        ("at" = Option<u64>, Query, description = "The bucket as it was at this version"),
         ("cursor" = Option<String>, Query, description = "Where the page before ended"),
     ),
     responses(
         (status = 200, description = "A page, all of one snapshot with the others", body = Page),
         (status = 404, description = "`bucket_not_found`", body = wire::Problem),
-        (status = 410, description = "`compacted`: the cursor is no longer covered", body = wire::Problem),
+        (status = 410, description = "`compacted`: the cursor or `at` is not covered", body = wire::Problem),
     ),
 )]
 pub(super) async fn page(app: Arc<App>, request: Request) -> Result<Response<Body>> {
@@ -62,7 +63,7 @@ pub(super) async fn page(app: Arc<App>, request: Request) -> Result<Response<Bod
     Ok(whole(StatusCode::OK, "application/json", body.into()))
 }
 
-fn scan_request(mut query: Query) -> Result<ScanRequest> {
+pub(super) fn scan_request(mut query: Query) -> Result<ScanRequest> {
     let limit = match query.number("limit")? {
         Some(0) => return Err(Problem::invalid("limit is 0, it starts at 1")),
         // More than a page holds is as much as it holds.
@@ -80,10 +81,19 @@ fn scan_request(mut query: Query) -> Result<ScanRequest> {
         limit,
         reverse: query.flag("reverse")?,
         keys_only: query.flag("keys_only")?,
+        at: version_at(&mut query)?,
         cursor: query.text("cursor")?,
     };
     query.finish()?;
     Ok(scan)
+}
+
+/// The version of the past that a read asks for.
+pub(super) fn version_at(query: &mut Query) -> Result<Option<u64>> {
+    match query.number("at")? {
+        Some(0) => Err(Problem::invalid("at is 0, versions start at 1")),
+        at => Ok(at),
+    }
 }
 
 fn size(page: &Page) -> usize {

@@ -11,7 +11,7 @@ use axum::http::{Response, StatusCode};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{batch, bucket, kv, list, status, whole};
+use super::{batch, bucket, kv, list, status, watch, whole};
 use crate::problem::Result;
 
 #[derive(OpenApi)]
@@ -23,7 +23,7 @@ use crate::problem::Result;
                        /readyz and this one needs one."
     ),
     paths(
-        kv::read, kv::put, kv::delete, kv::by_query, list::page, batch::write,
+        kv::read, kv::put, kv::delete, kv::by_query, list::page, watch::stream, batch::write,
         bucket::list, bucket::one, bucket::create, bucket::remove,
         status::healthz, status::readyz, status::metrics, status::status, status::page, document,
     ),

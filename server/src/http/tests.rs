@@ -6,6 +6,7 @@ mod keys;
 mod large;
 mod lists;
 mod openapi;
+mod watch;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Request, Response};
@@ -35,13 +36,19 @@ impl Site {
 
     /// A server with these lines of configuration.
     fn with(file: &str) -> Self {
+        Self::of(file, Store::memory(), super::watch::KEEP_ALIVE)
+    }
+
+    fn of(file: &str, store: Store, keep_alive: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cairn.toml");
         std::fs::write(&path, format!("memory = true\n{file}")).unwrap();
         let config = Config::resolve(Settings::default(), Some(&path)).unwrap();
         let bridge = Bridge::default();
-        let store = Embedded::new(Store::memory(), bridge, config.auto_create_buckets);
-        let gate = Gate::new(App::new(&config, store));
+        let store = Embedded::new(store, bridge, config.auto_create_buckets);
+        let mut app = App::new(&config, store);
+        Arc::get_mut(&mut app).unwrap().keep_alive = keep_alive;
+        let gate = Gate::new(app);
         Self {
             gate,
             headers: vec![("host".to_owned(), "localhost".to_owned())],
@@ -64,6 +71,17 @@ impl Site {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        Answer::of(self.begin(method, target, headers, body).await).await
+    }
+
+    /// The answer to a request, of which only the head is there for certain.
+    async fn begin(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Body> {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap());
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -72,7 +90,7 @@ impl Site {
             request = request.header(*name, *value);
         }
         let request = request.uri(target).body(Full::new(body.into())).unwrap();
-        Answer::of(self.gate.answer(request).await).await
+        self.gate.answer(request).await
     }
 
     async fn get(&self, target: &str) -> Answer {

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::extract::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::connections::Line;
 use super::stall::Stalling;
-use crate::http::Gate;
+use crate::http::{Gate, Holding};
 
 /// Bytes of a request head, and of a read ahead in a body. The longest scan carries four keys,
 /// percent-encoded, and a cursor.
@@ -51,8 +51,12 @@ pub(crate) async fn answer(stream: TcpStream, mut line: Line, gate: Gate, limits
         let (gate, busy) = (gate.clone(), counter.busy());
         async move {
             let response = gate.answer(request).await;
-            drop(busy);
-            Ok::<_, Infallible>(response)
+            // An answer that goes on keeps the connection from looking idle, and being closed.
+            let goes_on = response.body().size_hint().exact().is_none();
+            Ok::<_, Infallible>(match goes_on {
+                true => response.map(|body| Holding::wrap(body, busy)),
+                false => response,
+            })
         }
     });
     let connection = http1::Builder::new()

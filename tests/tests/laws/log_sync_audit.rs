@@ -14,6 +14,8 @@ fn workloads() -> Vec<Vec<Step>> {
     let one = |durability| Step::Append(vec![(durability, 1, 100)]);
     let big = |durability| Step::Append(vec![(durability, 3, 3_000)]);
     vec![
+        // First, because it is short and the only one that needs the syncs of a backup.
+        vec![one(Local), Step::Backup],
         vec![one(Local), one(Buffered), Step::Idle, one(Local)],
         vec![big(Local), Step::Prepare, big(Local), one(Local)],
         vec![one(Local), Step::Reopen, one(Buffered)],

@@ -1,4 +1,7 @@
-//! A server that is killed under load, again and again on one directory, keeps what it promised.
+//! A server that is killed under load, again and again on one directory, keeps what it promised;
+//! and a consumer that resumes after each kill sees each batch once, in order (law 6).
+
+mod follower;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,6 +12,7 @@ use cairn_sdk::wire::{Deleted, Page, Written};
 use cairn_tests::http::{Client, Reply};
 use cairn_tests::server::Server;
 use cairn_tests::writer::{Held, Outcome, State, Write, Writer};
+use follower::Follower;
 use serde_json::json;
 
 const KILLS: u64 = 30;
@@ -27,6 +31,8 @@ struct Events {
     in_flight: u64,
     /// Those of them that are there after the restart.
     in_flight_found: u64,
+    /// Batches that the consumer got from a server that was killed then.
+    followed: usize,
 }
 
 /// The write that each version names.
@@ -52,6 +58,7 @@ fn kill_9_under_16_writers_loses_nothing_acknowledged_and_splits_no_batch() {
         .collect();
     let mut versions = Versions::default();
     let mut events = Events::default();
+    let mut follower = Follower::default();
     for _ in 0..KILLS {
         let server = Server::start(directory.path());
         let address = server.address();
@@ -59,6 +66,7 @@ fn kill_9_under_16_writers_loses_nothing_acknowledged_and_splits_no_batch() {
         let acknowledged: Vec<Acknowledged> = std::thread::scope(|scope| {
             let start = |writer| scope.spawn(move || write_until_killed(writer, address));
             let threads: Vec<_> = writers.iter_mut().map(start).collect();
+            scope.spawn(|| follower.follow_until_killed(address));
             std::thread::sleep(Duration::from_micros(load));
             server.kill();
             let joined = threads.into_iter().map(|thread| thread.join());
@@ -76,13 +84,16 @@ fn kill_9_under_16_writers_loses_nothing_acknowledged_and_splits_no_batch() {
         settle(&mut writers, server.address(), &mut versions, &mut events);
         server.kill();
     }
+    events.followed = follower.seen.len();
+    let server = Server::start(directory.path());
+    check_follower(follower, server.address(), &versions);
     println!("{events:?}");
     assert!(
         events.puts > 0 && events.deletes > 0 && events.batches > 0,
         "{events:?}"
     );
     assert!(
-        events.in_flight > 0 && events.in_flight_found > 0,
+        events.in_flight > 0 && events.in_flight_found > 0 && events.followed > 20,
         "{events:?}"
     );
 }
@@ -161,7 +172,45 @@ fn settle(
     }
 }
 
+/// What the consumer has got over all its connections is what one that begins anew gets, and makes
+/// up what the keys hold.
+fn check_follower(mut follower: Follower, address: SocketAddr, versions: &Versions) {
+    let (state, head) = scan_at(address);
+    follower.follow_up_to(address, head);
+    let mut whole = Follower::default();
+    whole.follow_up_to(address, head);
+    assert_eq!(
+        follower.seen, whole.seen,
+        "law 6: a gap, a repeat or a torn batch"
+    );
+    let mut replayed = State::new();
+    let mut newest = 0;
+    for (version, changes) in whole.seen {
+        assert!(version > newest, "law 6: {version} comes after {newest}");
+        newest = version;
+        let named = versions.0.get(&version);
+        for (key, value) in changes {
+            match value {
+                Some(value) => {
+                    assert!(
+                        named.is_none_or(|name| *name == value),
+                        "{version}: {value}"
+                    );
+                    replayed.insert(key, Held { version, value });
+                }
+                None => drop(replayed.remove(&key)),
+            }
+        }
+    }
+    assert_eq!(replayed, state);
+}
+
 fn scan(address: SocketAddr) -> State {
+    scan_at(address).0
+}
+
+/// All keys, and the version that they are read at.
+fn scan_at(address: SocketAddr) -> (State, u64) {
     let mut client = Client::connect(address).expect("a server that is ready");
     let reply = client.send("GET", "/v1/kv/b?limit=10000", b"");
     let reply = reply.expect("a page of a scan");
@@ -169,7 +218,7 @@ fn scan(address: SocketAddr) -> State {
     if reply.status == 404 && text.contains("\"bucket_not_found\"") {
         // The first write creates the bucket, and the server may die before it. A writer to whom
         // anything was acknowledged misses it.
-        return State::new();
+        return (State::new(), 0);
     }
     assert_eq!(reply.status, 200, "{text}");
     let page: Page = serde_json::from_slice(&reply.body).expect("a page of a scan");
@@ -180,5 +229,5 @@ fn scan(address: SocketAddr) -> State {
         let version = item.version;
         (item.key.expect("keys are text"), Held { version, value })
     });
-    items.collect()
+    (items.collect(), page.version)
 }

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 
 use super::{
     GROUP_PAGES, GROUP_SECTORS, PAGE_BYTES, SECTOR_SUMS, SUM_COPIES, Seal, group_place, is_zeros,
-    to_usize, u32_at,
+    no_sequence, to_usize, u32_at,
 };
 
 /// The sums of a file. See the module above for where they stand and what they say.
@@ -73,7 +73,7 @@ impl Sums {
     }
 
     /// Writes the sectors that have changed since they were last written.
-    pub(super) fn write_changed(&self, file: &dyn File) -> io::Result<()> {
+    pub(super) fn write_changed(&self, file: &dyn File, name: &str) -> io::Result<()> {
         let groups = self.groups.read();
         for (number, group) in (0..).zip(groups.iter()) {
             let Some(group) = group.get() else { continue };
@@ -81,7 +81,10 @@ impl Sums {
             if changed == 0 {
                 continue;
             }
-            let written = group.write(changed, number, self.seal, file);
+            let written = match group.has_sequences(changed) {
+                true => group.write(changed, number, self.seal, file),
+                false => Err(no_sequence(name)),
+            };
             if written.is_err() {
                 group.changed.fetch_or(changed, Ordering::AcqRel);
             }
@@ -136,7 +139,8 @@ impl Group {
                     let at = copy * PAGE_BYTES + sector * SECTOR_BYTES;
                     let bytes: &[u8; SECTOR_BYTES] =
                         copies[at..at + SECTOR_BYTES].try_into().ok()?;
-                    (is_zeros(bytes) || seal.is_sealed(place, bytes)).then_some(bytes)
+                    let has_next = u32_at(bytes, SEQUENCE_AT) < u32::MAX;
+                    (is_zeros(bytes) || (seal.is_sealed(place, bytes) && has_next)).then_some(bytes)
                 })
                 .max_by_key(|bytes| u32_at(*bytes, SEQUENCE_AT));
             let Some(bytes) = newest else {
@@ -160,6 +164,13 @@ impl Group {
             let sector = within / SECTOR_SUMS;
             self.changed.fetch_or(1 << sector, Ordering::AcqRel);
         }
+    }
+
+    /// Whether each changed sector has a sequence left to be written with.
+    fn has_sequences(&self, changed: u8) -> bool {
+        (0..GROUP_SECTORS)
+            .filter(|sector| changed & (1 << sector) != 0)
+            .all(|sector| self.sequences[sector].load(Ordering::Relaxed) < u32::MAX - 1)
     }
 
     /// Writes each changed sector over the older of its copies, adjacent ones in one call.

@@ -181,7 +181,7 @@ fn reads_right_or_fails(disk: &SimulatedDisk, pages: u8) -> bool {
             Ok(found) => assert!(found == page(expected), "page {number}"),
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-                assert_eq!(file.damage().is_some(), true);
+                assert!(file.damage().is_some());
                 all = false;
             }
         }
@@ -228,6 +228,28 @@ fn a_page_in_another_place_or_of_another_time_is_noticed() {
     let at = usize::try_from(place(1)).unwrap();
     disk.overwrite(PATH, &old[at..at + PAGE_BYTES], place(1));
     assert!(read(&open(&disk), PAGE, PAGE_BYTES).is_err());
+}
+
+/// Whole stretches that change places take their sums with them.
+#[test]
+fn pages_that_moved_with_their_sums_are_noticed() {
+    let disk = SimulatedDisk::new(1);
+    let file = create(&disk);
+    let group = GROUP_PAGES as u64;
+    file.set_len(2 * group * PAGE).unwrap();
+    for number in 1..2 * group {
+        file.write(number * PAGE, &page(u8::try_from(number % 251).unwrap()))
+            .unwrap();
+    }
+    file.sync_data().unwrap();
+    drop(file);
+    let stretch = group_place(0)..group_place(1);
+    disk.copy_block(PATH, stretch, PATH, group_place(1));
+    let file = open(&disk);
+    for number in [1, 500, group - 1] {
+        assert!(read(&file, number * PAGE, PAGE_BYTES).is_ok());
+        assert!(read(&file, (group + number) * PAGE, PAGE_BYTES).is_err());
+    }
 }
 
 #[test]
@@ -290,12 +312,48 @@ fn a_length_that_no_set_length_made_is_damage() {
 /// What redb rests on: a page that was synced and not written since is found after any crash,
 /// however the pages beside it fare.
 #[test]
+fn the_last_sequence_is_neither_read_nor_written() {
+    for (last, sums) in [(true, false), (true, true), (false, false), (false, true)] {
+        let at = if sums { 504 } else { HEADER_BYTES_MAX as u64 };
+        let disk = MemoryDisk::default();
+        let name = filled(&disk, 3).name().to_owned();
+        let file = disk.open(Path::new(&name)).unwrap();
+        let places = match sums {
+            false => HEADER_PLACES,
+            true => [PAGE, PAGE + PAGE],
+        };
+        for place in places {
+            let mut sector = [0; SECTOR_BYTES];
+            let mut sequence = [0xff; 8];
+            sequence[0] -= u8::from(!last);
+            file.write_at(&sequence[..if sums { 4 } else { 8 }], place + at)
+                .unwrap();
+            file.read_exact_at(&mut sector, place).unwrap();
+            Seal(xxh3_64(IDENTITY)).seal(place, &mut sector);
+            file.write_at(&sector, place).unwrap();
+        }
+        let offset = if sums { PAGE } else { 0 };
+        let file = open(&disk);
+        let error = match (last, sums) {
+            (true, _) => read(&file, offset, 16).unwrap_err(),
+            (false, true) => {
+                file.write(PAGE, &page(9)).unwrap();
+                file.sync_data().unwrap_err()
+            }
+            (false, false) => file.write(0, b"next").unwrap_err(),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+}
+
+#[test]
 fn synced_pages_survive_whatever_becomes_of_later_writes() {
     let seeds = seeds(60);
     for seed in 1..=seeds {
         let mut random = Random(seed * 31 + 1);
         let disk = SimulatedDisk::new(seed);
-        let pages = 2 * SECTOR_SUMS as u64;
+        const PAGES: usize = 2 * SECTOR_SUMS;
+        let pages = PAGES as u64;
         let file = create(&disk);
         file.set_len(pages * PAGE).unwrap();
         for number in 1..pages {
@@ -314,7 +372,7 @@ fn synced_pages_survive_whatever_becomes_of_later_writes() {
         let mut last_header = 1;
         for round in 2..5 {
             for _ in 0..3 {
-                let number = 1 + 2 * random.below((pages / 2 - 1) as usize) as u64;
+                let number = 1 + 2 * random.below(PAGES / 2 - 1) as u64;
                 let _ = file.write(number * PAGE, &page(round));
             }
             if file.write(0, &[round; 320]).is_err() || file.sync_data().is_err() {

@@ -15,6 +15,7 @@ fn put(memtable: &Memtable, bucket: BucketId, key: &[u8], version: u64) -> bool 
         expires_ms: 0,
         value_bytes: 0,
         kind: Kind::Value,
+        is_moved: false,
     };
     let members = memtable.members(bucket);
     memtable.enter(&members, bucket, hash(bucket, key), key, location)

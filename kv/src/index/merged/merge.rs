@@ -1,17 +1,17 @@
 //! Merging newer records into the index.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
-use super::filter::{FILTER_BYTES_MAX, Filter};
 use super::view::View;
 use super::{
     ENTRIES, Entry, FILTER, FILTER_CHUNK_BYTES, Fault, META, META_COVERED, META_STATE, Merged,
     entry, full_key,
 };
 use crate::index::checked_file::{CheckedFile, PAGE_BYTES};
+use crate::index::filter::Filter;
 use crate::index::hash::HashSeed;
 use crate::record::BucketId;
 
@@ -72,6 +72,7 @@ impl Merged {
             return Err(Fault::Io(io::Error::other(message)).into());
         }
         self.check_room(expected)?;
+        let _watch = PanicWatch(&self.broken);
         let merged = self.transact(apply);
         // redb does not go on after an error of its file, nor after a commit that failed.
         let cause = match &merged {
@@ -262,6 +263,18 @@ impl Merge<'_> {
     }
 }
 
+/// Ends merging if the owner panics in a merge: redb stores no page map after that, and without
+/// one the next open could only read the whole file.
+struct PanicWatch<'a>(&'a OnceLock<String>);
+
+impl Drop for PanicWatch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.get_or_init(|| "a panic in a merge".to_owned());
+        }
+    }
+}
+
 /// Which part of a merge has failed.
 enum Failed<E> {
     /// The last one: redb is of no use any more.
@@ -318,7 +331,7 @@ fn store(
         .map_err(in_storage)?;
     let mut chunks = transaction.open_table(FILTER).map_err(in_table)?;
     let mut count = 0;
-    for (number, chunk) in (0..).zip(filter.as_bytes().chunks(FILTER_CHUNK_BYTES)) {
+    for (number, chunk) in (0..).zip(filter.to_bytes().chunks(FILTER_CHUNK_BYTES)) {
         let stored = chunks.get(number).map_err(in_storage)?;
         let is_stored = stored.is_some_and(|stored| stored.value() == chunk);
         if !is_stored {
@@ -335,5 +348,7 @@ fn store(
 const ENTRY_BYTES: u64 = 24;
 /// Kept free beyond what a merge seems to need.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
+/// The largest filter; of more keys it denies fewer.
+const FILTER_BYTES_MAX: usize = 64 << 20;
 /// What the smallest filter is good for.
 const FILTER_KEYS_MIN: usize = 10_000;

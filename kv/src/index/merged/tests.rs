@@ -39,7 +39,9 @@ fn entry(record: u64, version: u64) -> Entry {
         record,
         version,
         kind: EntryKind::Value,
+        is_moved: false,
         value_bytes: 5,
+        extra_bytes: 24,
     }
 }
 

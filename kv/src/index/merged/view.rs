@@ -8,10 +8,10 @@ use redb::{
     Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
 };
 
-use super::filter::Filter;
 use super::range::Range;
 use super::{ENTRIES, Entry, FILTER, Fault, META, META_COVERED, META_STATE, entry, full_key};
 use crate::index::checked_file::{CheckedFile, Frozen};
+use crate::index::filter::Filter;
 use crate::record::BucketId;
 
 pub(super) type Entries = ReadOnlyTable<&'static [u8], &'static [u8; entry::BYTES]>;

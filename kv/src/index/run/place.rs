@@ -34,10 +34,20 @@ impl Place {
         });
         assert!(from_batch < 1 << 24, "a batch has at most 16 MiB");
         let tombstone = if self.is_tombstone { TOMBSTONE } else { 0 };
+        let superseded = if self.is_superseded { SUPERSEDED } else { 0 };
         let relocated = if self.version.is_none() { RELOCATED } else { 0 };
         let [o0, o1, o2, o3] = offset.to_le_bytes();
         let [b0, b1, b2, ..] = from_batch.to_le_bytes();
-        [o0, o1, o2, o3, b0, b1, b2, tombstone | relocated]
+        [
+            o0,
+            o1,
+            o2,
+            o3,
+            b0,
+            b1,
+            b2,
+            tombstone | relocated | superseded,
+        ]
     }
 
     /// The place of these bytes, if it lies in the segment.
@@ -47,14 +57,17 @@ impl Place {
         let from_batch = u32::from_le_bytes([b0, b1, b2, 0]);
         let record = identity.base.checked_add(u64::from(offset))?;
         let is_relocated = flags & RELOCATED != 0;
-        let well_formed = flags & !(TOMBSTONE | RELOCATED) == 0
+        let well_formed = flags & !(TOMBSTONE | RELOCATED | SUPERSEDED) == 0
+            && (is_relocated || flags & SUPERSEDED == 0)
             && record < identity.end
             && from_batch <= offset
             && (!is_relocated || from_batch == 0);
-        well_formed.then_some(Place {
+        // Not before it is known to be well formed: the distance may reach below zero.
+        well_formed.then(|| Place {
             record,
-            version: (!is_relocated).then_some(record - u64::from(from_batch)),
+            version: (!is_relocated).then(|| record - u64::from(from_batch)),
             is_tombstone: flags & TOMBSTONE != 0,
+            is_superseded: flags & SUPERSEDED != 0,
         })
     }
 }
@@ -69,3 +82,5 @@ pub(super) fn offset_in(identity: &RunIdentity, record: u64) -> u32 {
 
 pub(super) const TOMBSTONE: u8 = 1;
 pub(super) const RELOCATED: u8 = 2;
+/// With relocated ones only.
+pub(super) const SUPERSEDED: u8 = 4;

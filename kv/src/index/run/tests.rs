@@ -79,6 +79,7 @@ impl Model {
                 record: at,
                 version: (random.below(10) > 0).then_some(version),
                 is_tombstone: random.below(5) == 0,
+                is_superseded: false,
             };
             // Relocated records are older than any other, and of each other in any order.
             let age = match place.version {
@@ -321,6 +322,7 @@ fn many_buckets_span_blocks() {
             record,
             version: Some(record - 24),
             is_tombstone: false,
+            is_superseded: false,
         };
         let hash = random.next();
         model.push(nth * 3 + 1, RunEntry { hash, place });
@@ -336,6 +338,7 @@ fn hot_key(hash: u64, versions: u64, others: u64) -> Model {
         record: BASE + 24 + nth * 100,
         version: Some(BASE + nth * 100),
         is_tombstone: nth.is_multiple_of(7),
+        is_superseded: false,
     };
     for nth in (0..versions).rev() {
         let place = place(nth);
@@ -391,11 +394,13 @@ fn relocated_records_come_last_in_the_order_they_were_given() {
         record: BASE + record,
         version: Some(BASE + version),
         is_tombstone: false,
+        is_superseded: false,
     };
     let relocated = |record: u64| Place {
         record: BASE + record,
         version: None,
         is_tombstone: false,
+        is_superseded: false,
     };
     let places = [
         own(924, 900),
@@ -419,6 +424,7 @@ fn of_two_records_in_one_batch_the_later_is_newer() {
             record: BASE + record,
             version: Some(BASE),
             is_tombstone: record == 80,
+            is_superseded: false,
         };
         model.push(1, RunEntry { hash: 5, place });
     }
@@ -441,6 +447,7 @@ fn a_tombstone_is_needed_while_an_older_version_may_be_here() {
         record: BASE + 24,
         version: None,
         is_tombstone: false,
+        is_superseded: false,
     };
     model.push(1, RunEntry { hash: 9, place });
     let run = model.written(&disk());
@@ -462,6 +469,7 @@ fn places_reach_the_edges_of_what_they_hold() {
             record,
             version,
             is_tombstone: true,
+            is_superseded: false,
         };
         let hash = u64::MAX - record;
         model.push(1, RunEntry { hash, place });

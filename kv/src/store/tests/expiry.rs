@@ -112,3 +112,47 @@ fn a_clock_that_leaps_ahead_kills_no_key_for_a_minute_and_is_reported() {
         "it lives as long as was asked for"
     );
 }
+
+#[test]
+fn a_key_past_its_deadline_is_swept_once_and_no_other_is() {
+    let bench = Bench::new(1);
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let mortal = |ttl_ms| PutOptions {
+        ttl_ms: Some(ttl_ms),
+        ..PutOptions::default()
+    };
+    bucket.put("immortal", "v").unwrap();
+    bucket.put_with("short", "v", &mortal(1_000)).unwrap();
+    bucket.put_with("again", "v", &mortal(1_000)).unwrap();
+    bucket.put_with("long", "v", &mortal(60_000)).unwrap();
+    bench.clock.pass(10_000);
+    bucket.put("again", "v").unwrap();
+    let mut watch = bucket.watch(None, "").unwrap();
+    assert_eq!(bucket.info().unwrap().keys, 4);
+    while store.step().unwrap() {}
+    store.sync().unwrap();
+    assert_eq!(bucket.info().unwrap().keys, 3);
+    let batch = watch.next(std::time::Duration::ZERO).unwrap().unwrap();
+    let events = batch.events;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].key, "short");
+    assert_eq!(events[0].change, WatchChange::Delete { expired: true });
+    bench.clock.pass(5_000);
+    let version = bucket.version();
+    while store.step().unwrap() {}
+    assert_eq!(bucket.version(), version, "nothing else is due");
+    bench.clock.pass(60_000);
+    while store.step().unwrap() {}
+    assert_eq!(bucket.info().unwrap().keys, 2);
+    // Across a restart, from runs and from what is merged.
+    bucket.put_with("last", "v", &mortal(1_000)).unwrap();
+    drop((watch, bucket, store));
+    let store = bench.open();
+    let bucket = store.open_bucket("b").unwrap();
+    bench.clock.pass(20_000);
+    while store.step().unwrap() {}
+    bench.clock.pass(20_000);
+    while store.step().unwrap() {}
+    assert_eq!(bucket.info().unwrap().keys, 2);
+}

@@ -61,6 +61,7 @@ fn pieces_of(store: &Store, bucket: BucketId) -> Vec<Vec<u8>> {
         end: Bound::Unbounded,
         reverse: false,
         watermark: u64::MAX,
+        archive: None,
     };
     let (pin, _) = keyspace.pin();
     let next = |walk: &mut Walk| walk.next(keyspace.log()).map_err(|error| error.to_string());

@@ -83,6 +83,9 @@ struct Run {
     events: Events,
     /// A scan held over other operations, and what it should still show.
     held: Option<Held>,
+    /// What buckets held at versions in the past, and the time then.
+    past: Vec<(usize, Version, u64, Model)>,
+    wrote_just_now: Option<(usize, u64)>,
 }
 
 const BUCKETS: usize = 3;
@@ -97,6 +100,7 @@ impl Run {
         let options = options
             .memtable_bytes([4_000, 20_000, 1 << 20][at(1)])
             .merge_entries([1, 40, 400][at(3)])
+            .history_bytes_min([0, 3_000, 1 << 20][at(27)])
             .hot_index_bytes([0, 4_096, 1 << 20][at(9)]);
         let bench = Bench { options, ..bench };
         let store = bench.open();
@@ -113,10 +117,21 @@ impl Run {
             random,
             events: Events::default(),
             held: None,
+            past: Vec::new(),
+            wrote_just_now: None,
         }
     }
 
     fn step(&mut self) {
+        if let Some((at, now_ms)) = self.wrote_just_now.take()
+            && self.random.below(6) == 0
+        {
+            let model = self.models[at].clone();
+            self.past.push((at, model.newest, now_ms, model));
+            if self.past.len() > 40 {
+                self.past.swap_remove(self.random.below(40));
+            }
+        }
         let at = self.random.below(BUCKETS);
         match self.random.below(100) {
             0..25 => self.put(at),
@@ -125,12 +140,61 @@ impl Run {
             42..55 => self.batch(at),
             55..75 => self.get(at),
             75..80 => self.multi_get(at),
-            80..90 => self.scan(at),
+            80..88 => self.scan(at),
+            88..90 => self.look_back(),
             90..92 => self.hold_scan(at),
             92..95 => self.read_held(),
             95..98 => self.bench.clock.pass(self.random.next() % 400),
             98 => self.recreate(at),
             _ => self.reopen(),
+        }
+    }
+
+    /// Reads a bucket as it was.
+    fn look_back(&mut self) {
+        if self.past.is_empty() {
+            return;
+        }
+        let chosen = self.random.below(self.past.len());
+        let (at, version, now_ms, model) = &self.past[chosen];
+        let floor = self.store.0.floor(&self.buckets[*at]);
+        let view = match self.buckets[*at].at(*version) {
+            Err(error) if error.kind() == ErrorKind::Compacted => {
+                assert!(version.get() < floor, "{error}");
+                self.events.note("compacted");
+                self.past.swap_remove(chosen);
+                return;
+            }
+            view => view.unwrap(),
+        };
+        assert_eq!(view.version(), *version);
+        let reverse = self.random.below(2) == 0;
+        let scan = Scan {
+            reverse,
+            ..Scan::default()
+        };
+        let expected = model.range(&scan, *now_ms);
+        let found: Vec<_> = view
+            .scan(&scan)
+            .map(|row| row.unwrap())
+            .map(|(key, entry)| (key.to_vec(), known_of(&entry)))
+            .collect();
+        assert_eq!(found, expected, "as of {version}, floor {floor}");
+        for number in 0..3 {
+            let key = format!("{}/{number}", number % 3).into_bytes();
+            let found = view.get(&key).unwrap();
+            let expected = model.live(&key, *now_ms);
+            assert_eq!(found.as_ref().map(known_of).as_ref(), expected);
+        }
+        self.events.note("history read");
+        if self
+            .store
+            .0
+            .levels()
+            .iter()
+            .any(|levels| levels.covered() > version.get())
+        {
+            self.events.note("history read below what is merged");
         }
     }
 
@@ -142,8 +206,18 @@ impl Run {
             let merged: u64 = levels.iter().map(|levels| levels.covered()).sum();
             (runs, merged)
         };
+        let dropped = |store: &Store| -> u64 {
+            let partitions = store.0.log.partitions().iter();
+            partitions
+                .map(|partition| partition.dropped_end().get())
+                .sum()
+        };
         let (runs, merged) = levels(&self.store);
+        let dropped_before = dropped(&self.store);
         self.store.step().unwrap();
+        if dropped(&self.store) > dropped_before {
+            self.events.note("segment dropped");
+        }
         let (runs_after, merged_after) = levels(&self.store);
         if runs_after > runs {
             self.events.note("run written");
@@ -327,6 +401,7 @@ impl Run {
             "versions of a bucket only grow"
         );
         self.models[at].newest = version;
+        self.wrote_just_now = Some((at, self.now_ms()));
         assert!(
             self.buckets[at].version() >= version,
             "an acknowledged write is visible"
@@ -454,6 +529,7 @@ impl Run {
             newest,
             ..Model::default()
         };
+        self.past.retain(|(of, ..)| *of != at);
         self.events.note("bucket created again");
     }
 
@@ -513,8 +589,15 @@ impl Run {
             let info = bucket.info().unwrap();
             let bytes = |(key, known): (&Vec<u8>, &Known)| key.len() + known.value.len();
             let bytes: usize = model.keys.iter().map(bytes).sum();
-            assert_eq!(info.keys, model.keys.len() as u64);
-            if in_memory {
+            // A key whose deadline has passed counts until it is swept.
+            let now_ms = self.store.status().now_ms;
+            let live = model
+                .keys
+                .keys()
+                .filter(|key| model.live(key, now_ms).is_some());
+            let live = live.count() as u64;
+            assert!((live..=model.keys.len() as u64).contains(&info.keys));
+            if in_memory && live == model.keys.len() as u64 {
                 assert_eq!(info.bytes, bytes as u64);
             }
         }
@@ -609,6 +692,10 @@ fn random_operations_give_the_answers_of_a_map() {
         "kill",
         "run written",
         "merge",
+        "segment dropped",
+        "history read",
+        "history read below what is merged",
+        "compacted",
         "counts of a merged index",
         "run removed",
         "run damaged",

@@ -246,3 +246,73 @@ fn a_record_that_is_not_its_keys_is_corruption_and_never_data() {
     bench.disk.flip_bit(path, place as u64, 0);
     assert_eq!(value(&bucket, "k").unwrap(), "here stands a value");
 }
+
+#[test]
+fn the_past_is_read_as_it_was_and_what_is_not_kept_is_told() {
+    let bench = Bench::new(1);
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let first = bucket.put("k", "1").unwrap();
+    bucket.put("other", "x").unwrap();
+    let second = bucket.put("k", "2").unwrap();
+    bucket.delete("k").unwrap();
+    let at = |version: Version| bucket.at(version).unwrap();
+    let get = |version| at(version).get("k").unwrap().map(|entry| entry.value);
+    assert_eq!(get(first).unwrap(), "1");
+    assert_eq!(get(second).unwrap(), "2");
+    assert_eq!(get(bucket.version()), None);
+    // Any number means the newest batch at or below it.
+    let between = Version::new(second.get() - 1);
+    assert_eq!(get(between).unwrap(), "1");
+    assert!(at(between).version() < second);
+    assert_eq!(at(first).scan(&Scan::default()).count(), 1);
+    let above = Version::new(bucket.version().get() + 1);
+    assert_eq!(kind(bucket.at(above)), ErrorKind::Compacted);
+    let before = Version::new(1);
+    assert_eq!(kind(bucket.at(before)), ErrorKind::BucketNotFound);
+}
+
+#[test]
+fn the_past_judges_deadlines_by_its_own_time() {
+    let bench = Bench::new(1);
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let mortal = PutOptions {
+        ttl_ms: Some(1_000),
+        ..PutOptions::default()
+    };
+    let version = bucket.put_with("k", "v", &mortal).unwrap();
+    bench.clock.pass(5_000);
+    let later = bucket.put("other", "v").unwrap();
+    assert!(bucket.get("k").unwrap().is_none());
+    assert!(bucket.at(version).unwrap().get("k").unwrap().is_some());
+    assert!(bucket.at(later).unwrap().get("k").unwrap().is_none());
+}
+
+#[test]
+fn a_verification_counts_what_is_whole_and_names_what_is_not() {
+    let bench = Bench::new(1);
+    let options = bench.options.clone().merge_entries(1);
+    let bench = Bench { options, ..bench };
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    for number in 0..40_u32 {
+        bucket.put(number.to_be_bytes(), vec![1; 6_000]).unwrap();
+        while store.step().unwrap() {}
+    }
+    let verified = store.verify().unwrap();
+    assert!(verified.damaged.is_empty(), "{verified:?}");
+    assert!(verified.runs > 2 && verified.entries > 20 && verified.records == 41);
+    let run = bench
+        .disk
+        .paths()
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|suffix| suffix == "run"));
+    let run = run.unwrap();
+    bench.disk.flip_bit(&run, bench.disk.length(&run) - 100, 0);
+    let verified = store.verify().unwrap();
+    assert_eq!(verified.damaged.len(), 1, "{verified:?}");
+    let segment = run.with_extension("seg");
+    bench.disk.flip_bit(&segment, 9_000, 3);
+    assert_eq!(kind(store.verify()), ErrorKind::Corrupt);
+}

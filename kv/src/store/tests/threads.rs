@@ -241,3 +241,77 @@ fn keys_that_come_and_go_under_scans_are_never_mixed_up() {
     );
     assert_eq!(info.bytes, info.keys * 16);
 }
+
+#[test]
+fn neither_runs_nor_merges_nor_moves_bring_an_older_version_back() {
+    let bench = Bench::new(5);
+    let options = bench.options.clone().merge_entries(1);
+    let options = options.history_bytes_min(0).segment_bytes(16 << 10);
+    let bench = Bench { options, ..bench };
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let done = AtomicBool::new(false);
+    const KEYS: u32 = 16;
+    const WRITERS: u32 = 2;
+    std::thread::scope(|scope| {
+        let keeper = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                store.step().unwrap();
+            }
+        });
+        let reader = scope.spawn(|| {
+            let mut seen = vec![0_u32; (KEYS * WRITERS) as usize];
+            while !done.load(Ordering::Relaxed) {
+                for row in bucket.scan(Scan::default()).unwrap() {
+                    let (key, entry) = row.unwrap();
+                    let key = u32::from_be_bytes(*key.first_chunk().unwrap()) as usize;
+                    let number = u32::from_be_bytes(*entry.value.first_chunk().unwrap());
+                    assert!(
+                        number >= seen[key],
+                        "key {key}: {number} after {}",
+                        seen[key]
+                    );
+                    seen[key] = number;
+                }
+            }
+        });
+        let write = |writer: u32| {
+            let mut random = Random(u64::from(writer) + 11);
+            let mut newest = vec![None; KEYS as usize];
+            for number in 1..6_000_u32 {
+                // Most writes go to few keys; the others grow old and are moved.
+                let chosen = if random.below(8) == 0 { KEYS } else { 4 };
+                let at = u32::try_from(random.below(chosen as usize)).unwrap();
+                let key = (at * WRITERS + writer).to_be_bytes();
+                let mut value = number.to_be_bytes().to_vec();
+                value.resize(300, 0);
+                let before = newest[at as usize];
+                let condition = match before {
+                    None => Expect::Absent,
+                    Some((version, _)) => Expect::OneOf(vec![version]),
+                };
+                let batch = Batch::new().require(key, condition).put(key, &value);
+                let receipt = bucket.write(batch, Durability::Buffered).unwrap();
+                newest[at as usize] = Some((receipt.version, number));
+                let old = u32::try_from(random.below(KEYS as usize)).unwrap();
+                if let Some((version, number)) = newest[old as usize] {
+                    let key = (old * WRITERS + writer).to_be_bytes();
+                    let entry = bucket.get(key).unwrap().unwrap();
+                    assert_eq!(entry.version, version);
+                    assert_eq!(entry.value[..4], number.to_be_bytes());
+                }
+            }
+        };
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| scope.spawn(move || write(writer)))
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        keeper.join().unwrap();
+        reader.join().unwrap();
+    });
+    let dropped = store.0.log.partitions()[0].dropped_end().get();
+    assert!(dropped > 64 << 10, "{dropped}, {:?}", store.status());
+}

@@ -104,3 +104,31 @@ fn bounds_longer_than_a_key_are_refused() {
     widest.last = Some(vec![b'a'; KEY_BYTES_MAX].into());
     assert!(Cursor::decode(&widest.encode()).is_some());
 }
+
+#[test]
+fn a_cursor_with_flags_that_nothing_means_is_refused() {
+    let whole = decode_key_parameter(&part_way().encode()).unwrap();
+    for flag in [0, 32, 64, 128] {
+        let mut body = whole[..whole.len() - 4].to_vec();
+        body[1] |= flag;
+        let sum = fnv1a(&body).to_le_bytes();
+        let text = encode_key_parameter(&[&body[..], &sum].concat());
+        assert_eq!(Cursor::decode(&text).is_some(), flag == 0, "{flag}");
+    }
+}
+
+#[test]
+fn a_cursor_with_a_bound_that_no_request_may_have_is_refused() {
+    for (bound, last, is_taken) in [
+        (KEY_BYTES_MAX + 1, KEY_BYTES_MAX, true),
+        (KEY_BYTES_MAX + 2, KEY_BYTES_MAX, false),
+        (KEY_BYTES_MAX + 1, KEY_BYTES_MAX + 1, false),
+    ] {
+        let cursor = Cursor {
+            end: Some(vec![b'a'; bound].into()),
+            last: Some(vec![b'a'; last].into()),
+            ..part_way()
+        };
+        assert_eq!(Cursor::decode(&cursor.encode()).is_some(), is_taken);
+    }
+}

@@ -32,6 +32,7 @@ async fn every_route_asks_who_it_is_and_whether_they_may() {
         ("GET", "/v1/key/logs-1?key_b64=aw"),
         ("GET", "/v1/kv/logs-1"),
         ("POST", "/v1/batch/logs-1"),
+        ("GET", "/v1/watch/logs-1"),
         ("GET", "/v1/buckets"),
         ("GET", "/v1/buckets/logs-1"),
         ("PUT", "/v1/buckets/logs-1"),
@@ -59,6 +60,7 @@ async fn every_route_asks_who_it_is_and_whether_they_may() {
         ("GET", "/v1/kv/users"),
         ("GET", "/v1/buckets/users"),
         ("GET", "/v1/key/users?key_b64=aw"),
+        ("GET", "/v1/watch/users"),
     ] {
         reader
             .send(method, target, &[], "{}")

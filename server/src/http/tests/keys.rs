@@ -213,12 +213,33 @@ async fn a_key_expires_and_a_put_without_a_ttl_clears_that() {
 async fn what_the_store_does_not_do_yet_is_refused_and_not_pretended() {
     let site = Site::new();
     site.put("/v1/kv/b/k", "v").await.version();
-    site.get("/v1/kv/b/k?at=1")
+    site.get("/v1/snapshots/b")
         .await
-        .is_problem(400, "invalid_argument");
-    site.get("/v1/kv/b?at=1")
-        .await
-        .is_problem(400, "invalid_argument");
-    site.get("/v1/watch/b").await.is_problem(404, "not_found");
+        .is_problem(404, "not_found");
     site.get("/v1/log").await.is_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_past_is_read_by_a_version_and_told_when_it_is_out_of_reach() {
+    let site = Site::new();
+    let first = site.put("/v1/kv/b/k", "1").await.version();
+    site.put("/v1/kv/b/other", "x").await.version();
+    let second = site.put("/v1/kv/b/k", "2").await.version();
+    let got = site.get(&format!("/v1/kv/b/k?at={first}")).await;
+    assert_eq!((got.status, &got.body[..]), (200, &b"1"[..]));
+    assert_eq!(got.header("etag"), format!("\"{first}\""));
+    let got = site.get(&format!("/v1/kv/b/k?at={second}")).await;
+    assert_eq!(&got.body[..], b"2");
+    site.get(&format!("/v1/kv/b/other?at={first}"))
+        .await
+        .is_problem(404, "key_not_found");
+    site.get(&format!("/v1/kv/b/k?at={}", second + 1))
+        .await
+        .is_problem(410, "compacted");
+    site.get("/v1/kv/b/k?at=0")
+        .await
+        .is_problem(400, "invalid_argument");
+    let page = site.get(&format!("/v1/kv/b?at={first}")).await.json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    assert_eq!(page["version"], first);
 }

@@ -13,16 +13,13 @@ async fn every_operation_of_the_document_is_answered_and_every_route_is_in_it() 
             target.push_str("?key_b64=aw");
         }
         for method in ["get", "head", "put", "post", "delete", "patch"] {
+            // Only the status: the answer may have no end.
             let answer = site
-                .send(&method.to_uppercase(), &target, &[], "{\"ops\":[]}")
+                .begin(&method.to_uppercase(), &target, &[], "{\"ops\":[]}")
                 .await;
             let documented = operations.get(method).is_some();
-            assert_eq!(
-                answer.status != 405,
-                documented,
-                "{method} {path}: {}",
-                answer.status
-            );
+            let status = answer.status().as_u16();
+            assert_eq!(status != 405, documented, "{method} {path}: {status}");
             site.put("/v1/kv/b/k", "v").await.version();
         }
     }

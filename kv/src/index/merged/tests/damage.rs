@@ -11,23 +11,29 @@ fn a_flipped_bit_is_a_fault_or_makes_no_difference() {
     let (changes, model) = Model::default().next(&mut random, 60);
     merge(&merged, &changes, &model).unwrap();
     drop(merged);
-    let length = disk.length(PATH);
-    let every = std::env::var_os("CAIRN_EVERY_BIT").is_some();
+    let length = disk.read(PATH).len();
+    // Most of the file is zeros and free.
     let used = used_bytes(&disk);
+    let flips: Vec<(u64, u32)> = match std::env::var_os("CAIRN_EVERY_BIT") {
+        Some(_) => used
+            .iter()
+            .flat_map(|byte| {
+                let block = byte / 512 * 512;
+                (block..block + 512).flat_map(|byte| (0..8).map(move |bit| (byte, bit)))
+            })
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect(),
+        None => (0..1_500)
+            .map(|at| match at % 3 {
+                0 => random.below(length) as u64,
+                _ => used[random.below(used.len())],
+            })
+            .map(|byte| (byte, (byte % 8) as u32))
+            .collect(),
+    };
     let mut faults = 0;
-    for at in 0.. {
-        let (offset, bit) = match every {
-            true => (at / 8, u32::try_from(at % 8).unwrap()),
-            false if at == 1_500 => break,
-            // Most of the file is zeros and free.
-            false => match at % 3 {
-                0 => (random.below(length as usize) as u64, random.below(8) as u32),
-                _ => (used[random.below(used.len())], random.below(8) as u32),
-            },
-        };
-        if offset >= length {
-            break;
-        }
+    for (offset, bit) in flips {
         let damaged = disk.fork();
         damaged.flip_bit(PATH, offset, bit);
         faults += u32::from(is_fault_or(&damaged, &model, offset, bit));
@@ -68,12 +74,12 @@ fn a_file_cut_anywhere_is_a_fault() {
     let mut random = Random(3);
     let (merged, model) = grown(&vfs, &mut random);
     drop(merged);
-    let length = disk.length(PATH);
+    let length = disk.read(PATH).len();
     for at in 0..200 {
         let damaged = disk.fork();
         let length = match at % 2 {
-            0 => random.below(length as usize) as u64,
-            _ => random.below(length as usize / 4096) as u64 * 4096,
+            0 => random.below(length) as u64,
+            _ => random.below(length / 4096) as u64 * 4096,
         };
         damaged.truncate(PATH, length);
         assert!(is_fault_or(&damaged, &model, length, 0), "cut to {length}");
@@ -93,7 +99,7 @@ fn misplaced_and_stale_blocks_are_a_fault_or_make_no_difference() {
     let (changes, model) = model.next(&mut random, 300);
     merge(&merged, &changes, &model).unwrap();
     drop(merged);
-    let pages = (disk.length(PATH) as usize).min(old.len()) / 4096;
+    let pages = disk.read(PATH).len().min(old.len()) / 4096;
     let mut faults = 0;
     for at in 0..600 {
         let damaged = disk.fork();

@@ -6,7 +6,7 @@ use cairn_log::vfs::RealDisk;
 
 use super::*;
 
-fn fill(merged: &Merged, keys: impl Iterator<Item = u64>, version: u64) {
+fn fill(merged: &Merged, keys: impl Iterator<Item = usize>, version: u64) {
     let seed = HashSeed::new(IDENTITY.log);
     let view: Result<_, Fault> = merged.merge(Expected::default(), |merge| {
         for number in keys {
@@ -28,20 +28,17 @@ fn figures() {
     let directory = std::env::temp_dir().join(format!("cairn-index-{}", std::process::id()));
     std::fs::create_dir(&directory).unwrap();
     let path = directory.join("index");
-    let disks: [(&str, Arc<dyn Vfs>); 2] = [
-        ("memory", memory()),
-        ("real", Arc::new(RealDisk::default())),
-    ];
+    let disks: [(&str, Arc<dyn Vfs>); 2] = [("memory", memory()), ("real", Arc::new(RealDisk))];
     for (name, vfs) in disks {
         let path = if name == "memory" {
             Path::new(PATH)
         } else {
             &path
         };
-        const KEYS: u64 = 1_000_000;
+        const KEYS: usize = 1_000_000;
         let open = || Merged::open(&vfs, path, IDENTITY, 64 << 20).unwrap();
         let merged = open();
-        let rate = |what: &str, count: u64, since: Instant| {
+        let rate = |what: &str, count: usize, since: Instant| {
             let rate = count as f64 / since.elapsed().as_secs_f64();
             println!("{name}: {what}: {:.0} k/s", rate / 1e3);
         };
@@ -63,7 +60,7 @@ fn figures() {
         for round in ["cold", "warm"] {
             let since = Instant::now();
             for _ in 0..300_000 {
-                let key = format!("user:{:019}", random.below(KEYS as usize) * 10);
+                let key = format!("user:{:019}", random.below(KEYS) * 10);
                 assert!(view.get(BucketId(1), key.as_bytes()).unwrap().is_some());
             }
             rate(&format!("get, {round}"), 300_000, since);
@@ -71,7 +68,7 @@ fn figures() {
         let since = Instant::now();
         let all = (Bound::Unbounded, Bound::Unbounded);
         let count = view.range(BucketId(1), all, false).unwrap().count();
-        rate("range", count as u64, since);
+        rate("range", count, since);
     }
     std::fs::remove_dir_all(directory).unwrap();
 }

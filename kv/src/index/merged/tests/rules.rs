@@ -1,6 +1,7 @@
 //! What a merge does and what a view shows.
 
 use super::*;
+use crate::index::merged::merge::{Merge, Outcome};
 
 const B: BucketId = BucketId(2);
 
@@ -160,6 +161,32 @@ fn what_the_owner_refuses_is_undone() {
 }
 
 #[test]
+fn a_panic_in_a_merge_undoes_it_and_ends_merging() {
+    let vfs = memory();
+    let merged = open(&vfs).unwrap();
+    let before = change(&merged, |merge| {
+        put(merge, b"a", entry(1, 1));
+    });
+    let panicking = std::panic::AssertUnwindSafe(|| {
+        change(&merged, |merge| {
+            put(merge, b"b", entry(2, 2));
+            panic!("the owner's");
+        })
+    });
+    assert!(std::panic::catch_unwind(panicking).is_err());
+    let expected = read(&before).unwrap();
+    assert_eq!(read(&merged.view()).unwrap(), expected);
+    let again = merged.merge(Expected::default(), |_| Ok::<_, Fault>(Summary::default()));
+    assert!(matches!(again, Err(Fault::Io(_))));
+    drop((before, merged));
+    let merged = open(&vfs).unwrap();
+    assert_eq!(read(&merged.view()).unwrap(), expected);
+    change(&merged, |merge| {
+        put(merge, b"b", entry(2, 2));
+    });
+}
+
+#[test]
 fn a_range_keeps_to_its_bounds_both_ways() {
     let merged = open(&memory()).unwrap();
     let all: Vec<Vec<u8>> = (0..60u32)
@@ -225,11 +252,11 @@ fn the_filter_grows_with_the_keys_and_is_found_again() {
             }
         });
     }
-    let grown = merged.view().filter.as_bytes();
+    let grown = merged.view().filter.to_bytes();
     assert!(grown.len() > 2 * first, "{} after {first}", grown.len());
     drop(merged);
     let view = open(&vfs).unwrap().view();
-    assert!(view.filter.as_bytes() == grown);
+    assert!(view.filter.to_bytes() == grown);
     let holds = |number: u32| view.may_hold(seed.hash(B, &number.to_be_bytes()));
     assert!((0..24_000).all(holds));
     let falsely = (24_000..124_000).filter(|&number| holds(number)).count();

@@ -286,3 +286,17 @@ fn a_failing_disk_is_no_damage() {
         assert!(matches!(fault, RunFault::Io(_)), "{fault:?}");
     }
 }
+
+#[test]
+fn a_place_whose_batch_would_begin_below_zero_is_none() {
+    let identity = RunIdentity {
+        base: 0,
+        end: 1 << 20,
+        ..identity()
+    };
+    let [o0, o1, o2, o3] = 100_u32.to_le_bytes();
+    for flags in [0, TOMBSTONE, RELOCATED] {
+        let bytes = [o0, o1, o2, o3, 101, 0, 0, flags];
+        assert_eq!(Place::decode(bytes, &identity), None);
+    }
+}

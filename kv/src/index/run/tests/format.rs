@@ -46,6 +46,7 @@ fn tiny() -> Model {
         record: BASE + record,
         version: version.map(|version| BASE + version),
         is_tombstone,
+        is_superseded: false,
     };
     let entries = [
         (1, 0xaaaa_0000_0000_0001, place(0x1234, Some(0x1200), true)),

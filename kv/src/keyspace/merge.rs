@@ -1,0 +1,520 @@
+//! Merging runs into the merged index.
+//!
+//! All runs at once, in key order and one pass: of each key the newest version, read from its
+//! frame in the log, becomes the key's entry, or takes the entry away if it is a tombstone. What
+//! was superseded stays where it is: the runs of merged segments answer for it. In the same
+//! transaction stand the covered offset and what is known of buckets and segments.
+//!
+//! # When
+//!
+//! When runs have a million entries, and a tenth of those that are merged: then the bytes written
+//! per put stay flat as keys grow. Or earlier, if the log that they stand for is worth more than
+//! what the merge will write: small keys under large values, or few keys overwritten again and
+//! again, would otherwise hold back their garbage for long.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cairn_log::Offset;
+
+use super::Keyspace;
+use super::maintain::{Maintenance, RUNS_MAX, decode_state};
+use super::open::control_time_ms;
+use crate::error::{Error, Result};
+use crate::index::levels::{LevelError, Levels, key_location, run_error};
+use crate::index::members::Counts;
+use crate::index::merged::{Entry, EntryKind, Expected, Fault, Summary, View};
+use crate::index::run::{Place, Run, RunFault};
+use crate::index::state::{BucketRow, IndexState, SegmentRow};
+use crate::index::versions::{Kind, Location};
+use crate::limits::PIECE_BYTES_MAX;
+use crate::record::{Body, BucketId, Origin, Record};
+
+impl Keyspace {
+    /// Merges all runs into the merged index, if they are many enough.
+    pub(super) fn merge_runs(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        let levels = Arc::clone(&self.levels.read());
+        let entries: u64 = levels.runs.iter().map(|run| run.len()).sum();
+        let merged_keys = levels.merged.as_ref().map_or(0, |merged| merged.len());
+        let enough = self.options.merge_entries.max(merged_keys / MERGED_PART);
+        if levels.runs.is_empty()
+            || (entries < enough && levels.runs.len() < RUNS_MAX && !is_worth_it(&levels.runs))
+        {
+            return Ok(false);
+        }
+        self.merge(maintenance, &levels)?;
+        Ok(true)
+    }
+
+    fn merge(&self, maintenance: &mut Maintenance, levels: &Arc<Levels>) -> Result<()> {
+        let covered = levels.runs[0].head().identity.end;
+        let view = match self.try_merge(maintenance, levels, covered) {
+            Ok(view) => view,
+            Err(MergeError::Level(error)) => {
+                return self.repair(maintenance, levels, error).map(|_| ());
+            }
+            Err(MergeError::Other(error)) => return Err(error),
+        };
+        self.replace_levels(|current| {
+            let mut runs = current.runs.clone();
+            runs.retain(|run| run.head().identity.end > covered);
+            Levels {
+                memtables: current.memtables.clone(),
+                runs,
+                merged: Some(view),
+            }
+        });
+        Ok(())
+    }
+
+    fn try_merge(
+        &self,
+        maintenance: &mut Maintenance,
+        levels: &Levels,
+        covered: u64,
+    ) -> std::result::Result<Arc<View>, MergeError> {
+        if maintenance.merged.is_none() {
+            maintenance.merged = Some(self.new_merged()?);
+        }
+        let Some(merged) = &maintenance.merged else {
+            return Err(MergeError::Level(LevelError::Merged(Fault::Other(
+                "the merged index is closed".into(),
+            ))));
+        };
+        let mut state = decode_state(&merged.view())?;
+        state.floor = state.floor.max(self.floor());
+        for run in &levels.runs {
+            state.add_segment(SegmentRow {
+                base: run.head().identity.base,
+                end: run.head().identity.end,
+                newest_time_ms: run.head().newest_time_ms,
+                ..SegmentRow::default()
+            });
+        }
+        let retained: BTreeSet<u64> = self
+            .log
+            .segments()
+            .iter()
+            .map(|span| span.base.get())
+            .collect();
+        state.segments.retain(|row| retained.contains(&row.base));
+        let mut gone = BTreeSet::new();
+        for run in levels.runs.iter().rev() {
+            self.merge_controls(run, &mut state, &mut gone)?;
+        }
+        for row in state.buckets.iter_mut().filter(|row| row.dropped.is_some()) {
+            (row.keys, row.bytes) = (0, 0);
+        }
+        let changes = levels.runs.iter().map(|run| run.len()).sum();
+        let expected = Expected {
+            changes,
+            key_bytes: changes.saturating_mul(KEY_BYTES_EXPECTED),
+        };
+        let view = merged.merge(expected, |merge| -> std::result::Result<_, MergeError> {
+            for &bucket in &gone {
+                merge.remove_bucket(bucket, |_| {})?;
+            }
+            let mut newest = NewestEntries::new(self, levels, &state)?;
+            while let Some(at) = newest.next()? {
+                let before = if at.location.kind == Kind::Tombstone {
+                    merge
+                        .remove(at.bucket, &at.key, at.location.version)?
+                        .before
+                } else {
+                    let hash = self.seed.hash(at.bucket, &at.key);
+                    merge.put(at.bucket, &at.key, hash, entry(at))?.before
+                };
+                count_change(&mut state, at, before);
+                newest.count_superseded(&mut state);
+            }
+            Ok(Summary {
+                covered,
+                state: state.encode(),
+            })
+        })?;
+        Ok(view)
+    }
+
+    /// Takes over what a run says about buckets.
+    fn merge_controls(
+        &self,
+        run: &Run,
+        state: &mut IndexState,
+        gone: &mut BTreeSet<BucketId>,
+    ) -> std::result::Result<(), MergeError> {
+        let head = run.head();
+        for &control in &head.controls {
+            let offset = Offset::new(control);
+            let time_ms = control_time_ms(&self.log, offset)?;
+            let entered = self.log.with_record(offset, |payload| {
+                let record = Record::decode(payload).ok()?;
+                enter_control(state, gone, &record, control, time_ms)
+            })?;
+            if entered.is_none() {
+                let what = format!("no control record stands at offset {offset}");
+                return Err(run_error(run, RunFault::Damaged(what)).into());
+            }
+        }
+        for bucket in &head.buckets {
+            if let Some(row) = state.bucket_mut(BucketId(bucket.bucket)) {
+                row.written = row.written.max(bucket.written);
+            }
+        }
+        state.last_version = state.last_version.max(head.last_version);
+        state.newest_time_ms = state.newest_time_ms.max(head.newest_time_ms);
+        Ok(())
+    }
+
+    /// The buckets that the merged index has ever met.
+    pub(super) fn buckets_known(&self, merged: &View) -> Vec<BucketId> {
+        let state = IndexState::decode(merged.state()).unwrap_or_default();
+        state.buckets.iter().map(|row| row.id).collect()
+    }
+
+    /// What is counted of a bucket in the merged index.
+    pub(super) fn merged_counts(&self, levels: &Levels, bucket: BucketId) -> Counts {
+        let Some(merged) = &levels.merged else {
+            return Counts::default();
+        };
+        let state = IndexState::decode(merged.state()).unwrap_or_default();
+        state
+            .bucket(bucket)
+            .map_or(Counts::default(), |row| Counts {
+                keys: i64::try_from(row.keys).unwrap_or(i64::MAX),
+                bytes: i64::try_from(row.bytes).unwrap_or(i64::MAX),
+            })
+    }
+}
+
+/// Why a merge came to nothing.
+enum MergeError {
+    Level(LevelError),
+    Other(Error),
+}
+
+impl From<LevelError> for MergeError {
+    fn from(error: LevelError) -> MergeError {
+        MergeError::Level(error)
+    }
+}
+
+impl From<Fault> for MergeError {
+    fn from(fault: Fault) -> MergeError {
+        MergeError::Level(LevelError::Merged(fault))
+    }
+}
+
+impl From<cairn_log::Error> for MergeError {
+    fn from(error: cairn_log::Error) -> MergeError {
+        MergeError::Other(error.into())
+    }
+}
+
+impl From<Error> for MergeError {
+    fn from(error: Error) -> MergeError {
+        MergeError::Other(error)
+    }
+}
+
+/// The newest version of each key of some runs, in key order.
+struct NewestEntries<'a> {
+    keyspace: &'a Keyspace,
+    cursors: Vec<RunCursor<'a>>,
+    /// Buckets whose keys are left out.
+    dropped: BTreeSet<BucketId>,
+    last: Option<At>,
+    /// Where the newest version of the last key but one stands, and the bytes of versions met since
+    /// that it supersedes.
+    superseded: (u64, u64),
+    pending: Vec<(u64, u64)>,
+}
+
+/// A walk through one run in key order.
+struct RunCursor<'a> {
+    run: &'a Run,
+    next: u64,
+    places: std::vec::IntoIter<Place>,
+    at: Option<At>,
+}
+
+/// Where a cursor stands.
+struct At {
+    bucket: BucketId,
+    key: Vec<u8>,
+    location: Location,
+    /// Of the record, its frame included.
+    bytes: u64,
+}
+
+impl<'a> NewestEntries<'a> {
+    fn new(
+        keyspace: &'a Keyspace,
+        levels: &'a Levels,
+        state: &IndexState,
+    ) -> std::result::Result<NewestEntries<'a>, MergeError> {
+        let rows = state.buckets.iter();
+        let mut entries = NewestEntries {
+            keyspace,
+            cursors: Vec::new(),
+            dropped: rows
+                .filter(|row| row.dropped.is_some())
+                .map(|row| row.id)
+                .collect(),
+            last: None,
+            superseded: (0, 0),
+            pending: Vec::new(),
+        };
+        for run in &levels.runs {
+            let mut cursor = RunCursor {
+                run,
+                next: 0,
+                places: Vec::new().into_iter(),
+                at: None,
+            };
+            cursor.advance(keyspace, Vec::new())?;
+            entries.cursors.push(cursor);
+        }
+        Ok(entries)
+    }
+
+    fn next(&mut self) -> std::result::Result<Option<&At>, MergeError> {
+        loop {
+            let standing = self.cursors.iter_mut();
+            let least = standing
+                .filter(|cursor| cursor.at.is_some())
+                .min_by(|one, other| At::order(one.at.as_ref(), other.at.as_ref()));
+            let Some(cursor) = least else {
+                return Ok(None);
+            };
+            let next = cursor.at.take();
+            let Some(mut next) = next else {
+                return Ok(None);
+            };
+            let (seen, memory) = match self.last.take() {
+                Some(last) if last.bucket == next.bucket && last.key == next.key => {
+                    self.superseded.1 += next.bytes;
+                    // The newest stays the one that is remembered.
+                    let memory = std::mem::take(&mut next.key);
+                    self.last = Some(last);
+                    (true, memory)
+                }
+                Some(last) => (false, last.key),
+                None => (false, Vec::new()),
+            };
+            cursor.advance(self.keyspace, memory)?;
+            if seen {
+                continue;
+            }
+            let is_dropped = self.dropped.contains(&next.bucket.owner());
+            let record = next.location.record;
+            self.last = Some(next);
+            if !is_dropped {
+                self.pending
+                    .push(std::mem::replace(&mut self.superseded, (record, 0)));
+                return Ok(self.last.as_ref());
+            }
+        }
+    }
+
+    /// Counts the versions that were passed over since the last count.
+    fn count_superseded(&mut self, state: &mut IndexState) {
+        for (record, bytes) in self.pending.drain(..) {
+            if let Some(row) = state.segment_of(record) {
+                row.superseded_bytes += bytes;
+            }
+        }
+    }
+}
+
+impl At {
+    /// By key, and of one key the newest version first.
+    fn order(one: Option<&At>, other: Option<&At>) -> std::cmp::Ordering {
+        fn key(at: Option<&At>) -> Option<(BucketId, &[u8])> {
+            at.map(|at| (at.bucket, at.key.as_slice()))
+        }
+        let version = |at: Option<&At>| at.map(|at| at.location.version);
+        key(one)
+            .cmp(&key(other))
+            .then_with(|| version(other).cmp(&version(one)))
+    }
+}
+
+impl RunCursor<'_> {
+    /// Goes on to the next record; `key` is memory for its key.
+    fn advance(
+        &mut self,
+        keyspace: &Keyspace,
+        mut key: Vec<u8>,
+    ) -> std::result::Result<(), MergeError> {
+        self.at = None;
+        if self.places.len() == 0 {
+            let end = (self.next + CHUNK).min(self.run.len());
+            let mut places = Vec::new();
+            self.run
+                .in_key_order_range(self.next..end, &mut places)
+                .map_err(|fault| run_error(self.run, fault))?;
+            self.next = end;
+            self.places = places.into_iter();
+        }
+        // Superseded versions are history's.
+        let Some(place) = self.places.find(|place| !place.is_superseded) else {
+            return if self.next < self.run.len() {
+                self.advance(keyspace, key)
+            } else {
+                Ok(())
+            };
+        };
+        let found = keyspace
+            .log
+            .with_record(Offset::new(place.record), |payload| {
+                let record = Record::decode(payload).ok()?;
+                let (found, location) = key_location(&record, place.record)?;
+                key.clear();
+                key.extend_from_slice(found);
+                let bytes = (payload.len() + RECORD_HEADER_BYTES) as u64;
+                Some((record.bucket, location, bytes))
+            })?;
+        let Some((bucket, location, bytes)) = found else {
+            let what = format!("no key's record stands at offset {}", place.record);
+            return Err(run_error(self.run, RunFault::Damaged(what)).into());
+        };
+        self.at = Some(At {
+            bucket,
+            key,
+            location,
+            bytes,
+        });
+        Ok(())
+    }
+}
+
+fn entry(at: &At) -> Entry {
+    let location = &at.location;
+    let (value_bytes, in_record) = match location.kind {
+        Kind::Large => (location.value_bytes.div_ceil(PIECE_BYTES_MAX as u64), 0),
+        Kind::Value | Kind::Tombstone => (location.value_bytes, location.value_bytes),
+    };
+    let beside = at.bytes.saturating_sub(at.key.len() as u64 + in_record);
+    Entry {
+        record: location.record,
+        version: location.version,
+        kind: match location.kind {
+            Kind::Large => EntryKind::Large,
+            _ if location.expires_ms == 0 => EntryKind::Value,
+            _ => EntryKind::Expiring,
+        },
+        is_moved: location.is_moved,
+        value_bytes: u32::try_from(value_bytes).unwrap_or(u32::MAX),
+        extra_bytes: u32::try_from(beside.next_multiple_of(8)).unwrap_or(u32::MAX),
+    }
+}
+
+/// Bytes of the record of an entry, as they are counted. Those of a large value's pieces are their
+/// own records.
+fn record_bytes(entry: &Entry, key_bytes: u64) -> u64 {
+    let value_bytes = match entry.kind {
+        EntryKind::Large => 0,
+        EntryKind::Value | EntryKind::Expiring => u64::from(entry.value_bytes),
+    };
+    key_bytes + value_bytes + u64::from(entry.extra_bytes)
+}
+
+/// Counts what an entry's coming, going or replacement changes.
+fn count_change(state: &mut IndexState, at: &At, before: Option<Entry>) {
+    let key_bytes = at.key.len() as u64;
+    let is_value = at.location.kind != Kind::Tombstone;
+    if let Some(row) = state.bucket_mut(at.bucket) {
+        if let Some(before) = before {
+            let bytes = key_bytes + before.counted_bytes();
+            row.keys = row.keys.saturating_sub(1);
+            row.bytes = row.bytes.saturating_sub(bytes);
+        }
+        if is_value {
+            row.keys += 1;
+            row.bytes += key_bytes + entry(at).counted_bytes();
+        }
+    }
+    let superseded = before.map_or(0, |before| record_bytes(&before, key_bytes));
+    if let Some(before) = before
+        && let Some(row) = state.segment_of(before.record)
+    {
+        row.live_bytes = row.live_bytes.saturating_sub(superseded);
+    }
+    if let Some(row) = state.segment_of(at.location.record) {
+        if is_value {
+            row.live_bytes += record_bytes(&entry(at), key_bytes);
+        } else {
+            row.tombstone_bytes += at.bytes;
+        }
+        // What was moved has superseded nothing.
+        if !at.location.is_moved {
+            row.superseded_bytes += superseded;
+        }
+    }
+}
+
+/// Whether the log that the runs stand for is worth more than what their merge will write.
+fn is_worth_it(runs: &[Arc<Run>]) -> bool {
+    let log_bytes: u64 = runs
+        .iter()
+        .map(|run| run.head().identity.end - run.head().identity.base)
+        .sum();
+    let keys: u64 = runs.iter().map(|run| run.keys()).sum();
+    runs.len() >= RUNS_MIN && keys.saturating_mul(2 * MERGE_BYTES_PER_KEY) <= log_bytes
+}
+
+/// Enters a record that is no key's; `None` if it is none of that kind.
+fn enter_control(
+    state: &mut IndexState,
+    gone: &mut BTreeSet<BucketId>,
+    record: &Record<'_>,
+    offset: u64,
+    time_ms: u64,
+) -> Option<()> {
+    let version = record.version(offset)?;
+    let time_ms = match record.origin {
+        Origin::Here { .. } => time_ms,
+        Origin::Moved(moved) => moved.time_ms,
+    };
+    match &record.body {
+        Body::BucketCreated { .. } if state.bucket(record.bucket).is_some() => {}
+        Body::BucketCreated { name, options } => state.create(BucketRow {
+            id: record.bucket,
+            name: name.clone(),
+            options: *options,
+            created_version: version,
+            created_ms: time_ms,
+            dropped: None,
+            written: version,
+            keys: 0,
+            bytes: 0,
+        }),
+        Body::BucketDropped => {
+            gone.extend([record.bucket, record.bucket.pieces()]);
+            if let Some(row) = state.bucket_mut(record.bucket) {
+                row.dropped = Some(version);
+            }
+        }
+        Body::HistoryFloor { version } => state.floor = state.floor.max(*version),
+        Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => return None,
+    }
+    Some(())
+}
+
+/// Runs are merged when they have this part of what is merged.
+const MERGED_PART: u64 = 10;
+
+/// Runs that are waited for before their merge is weighed.
+const RUNS_MIN: usize = 2;
+
+/// What merging a key writes, at the worst: each is alone in its page (measured: 515 to 600).
+const MERGE_BYTES_PER_KEY: u64 = 600;
+
+/// What a key is taken to have when room for a merge is looked for.
+const KEY_BYTES_EXPECTED: u64 = 32;
+
+/// Of a record's frame in the log.
+const RECORD_HEADER_BYTES: usize = 8;
+
+/// Places of a run taken at once.
+const CHUNK: u64 = 1_024;

@@ -1,0 +1,3 @@
+#![no_main]
+
+cairn_fuzz::fuzz!("import_ndjson");

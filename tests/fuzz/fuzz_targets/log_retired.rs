@@ -1,0 +1,3 @@
+#![no_main]
+
+cairn_fuzz::fuzz!("log_retired");
