@@ -130,7 +130,7 @@ impl Slots {
     /// Replaces the older slot and syncs it. After an error the file's state is unknown and the
     /// caller must not write it again.
     pub(crate) fn write(&mut self, content: &[u8], site: SyncSite) -> Result<()> {
-        if self.generation + 1 >= GENERATION_END {
+        if self.generation + 1 == GENERATION_END {
             let what = format!("{}: no generation is left", self.path.display());
             return Err(Error::Invalid { what });
         }
