@@ -42,6 +42,8 @@ mod index;
 mod keyspace;
 pub mod limits;
 mod options;
+#[cfg(feature = "testing")]
+pub mod probes;
 mod record;
 mod scan;
 mod status;
