@@ -9,7 +9,7 @@ use crate::engines::{ENGINES, Outcome, Registration};
 use crate::floor::{Floor, PAGE_BYTES};
 use crate::measure;
 use crate::report::{self, Check, Row, figure};
-use crate::workloads::{durable, loaded, overwrite, reopen, twitter, unsynced};
+use crate::workloads::{durable, http, loaded, overwrite, reopen, twitter, unsynced};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -113,6 +113,8 @@ impl Scale {
 pub(crate) struct Context {
     pub(crate) directory: PathBuf,
     pub(crate) engines: Vec<Registration>,
+    /// Names of engines and servers asked for; empty for all.
+    named: Vec<String>,
     /// Names asked for; empty for all.
     pub(crate) workloads: Vec<String>,
     pub(crate) scale: Scale,
@@ -136,7 +138,9 @@ impl Context {
             .filter(|engine| chosen(&options.engines, engine.name))
             .collect();
         for name in &options.engines {
-            if name != report::FLOOR && !ENGINES.iter().any(|engine| engine.name == name) {
+            let serves = http::PEERS.contains(&name.as_str());
+            let stores = ENGINES.iter().any(|engine| engine.name == name);
+            if name != report::FLOOR && !serves && !stores {
                 return Err(format!("no engine {name}; there are {}", names()).into());
             }
         }
@@ -155,6 +159,7 @@ impl Context {
         Ok(Context {
             directory: directory.join(SCRATCH),
             engines,
+            named: options.engines.clone(),
             workloads: options.workloads.clone(),
             scale: match options.row_ms {
                 Some(ms) => scale.lasting(Duration::from_millis(ms.into())),
@@ -168,6 +173,11 @@ impl Context {
 
     pub(crate) fn selects(&self, workload: &str) -> bool {
         chosen(&self.workloads, workload)
+    }
+
+    /// Of engines that are no store of this process.
+    pub(crate) fn selects_engine(&self, name: &str) -> bool {
+        chosen(&self.named, name)
     }
 
     fn selects_twitter(&self) -> bool {
@@ -201,7 +211,8 @@ fn chosen(names: &[String], name: &str) -> bool {
 }
 
 fn names() -> String {
-    let names: Vec<&str> = ENGINES.iter().map(|engine| engine.name).collect();
+    let stores = ENGINES.iter().map(|engine| engine.name);
+    let names: Vec<&str> = stores.chain(http::PEERS).collect();
     names.join(", ")
 }
 
@@ -216,6 +227,7 @@ fn workloads() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .chain(loaded::workloads())
     .chain([reopen::WORKLOAD, overwrite::OVERWRITE, overwrite::SPACE])
+    .chain([http::GET, http::PUT])
     .filter(move |name| {
         let new = !seen.contains(name);
         seen.push(name);
@@ -286,6 +298,9 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
     if context.selects(overwrite::OVERWRITE) || context.selects(overwrite::SPACE) {
         families.push(Box::new(overwrite::run));
     }
+    if context.selects(http::GET) || context.selects(http::PUT) {
+        families.push(Box::new(http::run));
+    }
     if let Some(table) = table.as_deref().filter(|_| context.selects_twitter()) {
         families.push(Box::new(move |context| twitter::run(context, table)));
     } else if context.selects_twitter() {
@@ -301,7 +316,8 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
         let passes: Outcome<Vec<Vec<Row>>> = (0..options.repeat.unwrap_or(1))
             .map(|_| family(&context))
             .collect();
-        let rows = report::merge_passes(passes?);
+        let mut rows = report::merge_passes(passes?);
+        http::set_embedded(&mut rows, &all);
         let mut printed: Vec<&str> = Vec::new();
         for row in &rows {
             if !printed.contains(&row.workload.as_str()) {

@@ -12,14 +12,14 @@ mod workloads;
 use compare::Options;
 use engines::{ENGINES, Outcome};
 use std::process::ExitCode;
-use workloads::reopen;
+use workloads::{http, reopen};
 
 const USAGE: &str = "\
 usage: cairn-benches compare [options]
 
   --quick              everything in under three minutes instead of under an hour
   --json FILE          write the rows as a JSON list
-  --engines A,B        only these engines
+  --engines A,B        only these engines; axum and redis are the servers of the http rows
   --workloads X,Y      only these workloads; `twitter` for all rows of that table
   --repeat N           run each workload N times and report medians
   --dir DIR            where the stores go, default target/compare of the workspace
@@ -48,6 +48,7 @@ fn run(arguments: &[String]) -> Outcome<bool> {
         Some((command, rest)) if command == reopen::CHILD => {
             reopen::load_and_wait(ENGINES, rest).map(|()| true)
         }
+        Some((command, _)) if command == http::AXUM_CHILD => http::serve_axum().map(|()| true),
         Some((command, _)) if command == "--help" || command == "help" => {
             println!("{USAGE}");
             Ok(true)

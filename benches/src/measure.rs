@@ -162,6 +162,30 @@ pub(crate) fn wait_for_calm(cores: f64, patience: Duration) {
     }
 }
 
+/// What another process has used so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessCounters {
+    pub(crate) bytes_written: u64,
+    pub(crate) resident: Resident,
+}
+
+impl ProcessCounters {
+    pub(crate) fn read(process_id: u32) -> io::Result<ProcessCounters> {
+        let text = fs::read_to_string(format!("/proc/{process_id}/io"))?;
+        Ok(ProcessCounters {
+            bytes_written: field(&text, "write_bytes:")?,
+            resident: Resident::read_from(&format!("/proc/{process_id}/status"))?,
+        })
+    }
+}
+
+/// Seconds of processor time that neither this process nor that one has used so far.
+pub(crate) fn other_cpu_s_beside(process_id: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
+    let others = other_ticks()?.saturating_sub(own_ticks(&stat)?);
+    Some(others as f64 / TICKS_A_SECOND)
+}
+
 fn other_ticks() -> Option<u64> {
     let all = busy_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
     let own = own_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?;
@@ -249,7 +273,11 @@ pub(crate) struct Resident {
 
 impl Resident {
     pub(crate) fn read() -> io::Result<Resident> {
-        let text = fs::read_to_string("/proc/self/status")?;
+        Resident::read_from("/proc/self/status")
+    }
+
+    fn read_from(path: &str) -> io::Result<Resident> {
+        let text = fs::read_to_string(path)?;
         Ok(Resident {
             anonymous: field(&text, "RssAnon:")? * 1024,
             file: field(&text, "RssFile:")? * 1024,

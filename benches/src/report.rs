@@ -67,6 +67,10 @@ pub(crate) mod figure {
     pub(crate) const FIRST_GET_MS: &str = "first_get_ms";
     pub(crate) const OVERWRITTEN_TIMES: &str = "overwritten_times";
     pub(crate) const FLOOR_OPS_PER_S: &str = "floor_ops_per_s";
+    /// The rate of a bare axum handler with as many connections.
+    pub(crate) const AXUM_OPS_PER_S: &str = "axum_ops_per_s";
+    /// The rate of `put-durable` with 64 writers in the same run, without a server.
+    pub(crate) const EMBEDDED_OPS_PER_S: &str = "embedded_ops_per_s";
     pub(crate) const OPS_PER_S_MIN: &str = "ops_per_s_min";
     pub(crate) const OPS_PER_S_MAX: &str = "ops_per_s_max";
 }
@@ -176,9 +180,9 @@ impl Row {
         self.engine != CAIRN && self.engine != FLOOR
     }
 
-    fn ratio_to_floor(&self) -> Option<f64> {
-        let floor = self.get(figure::FLOOR_OPS_PER_S)?;
-        Some(self.get(figure::OPS_PER_S)? / floor)
+    /// The row's rate over one that was measured beside it.
+    fn ratio_to(&self, rate: &str) -> Option<f64> {
+        Some(self.get(figure::OPS_PER_S)? / self.get(rate)?)
     }
 }
 

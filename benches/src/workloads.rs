@@ -5,6 +5,7 @@
 //! errs or panics gets a row that says so, and the others run on.
 
 pub(crate) mod durable;
+pub(crate) mod http;
 pub(crate) mod loaded;
 pub(crate) mod overwrite;
 pub(crate) mod reopen;

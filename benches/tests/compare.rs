@@ -143,3 +143,42 @@ fn a_named_twitter_row_without_its_table_is_an_error() {
     assert!(!passed);
     assert!(errors.contains("/no/such/table.md"), "{errors}");
 }
+
+#[test]
+fn servers_answer_what_was_written_and_one_that_is_missing_fails_nothing() {
+    let directory = Directory::new("http");
+    let rows = directory.0.join("rows.json");
+    let (passed, printed, errors) = compare(
+        &directory,
+        &[
+            "--workloads",
+            "put-durable,http-get,http-put",
+            "--engines",
+            "cairn,axum,redis",
+            "--json",
+            rows.to_str().unwrap(),
+        ],
+    );
+    assert!(passed, "{printed}\n{errors}");
+    let rows = fs::read_to_string(rows).unwrap();
+    let of = |engine: &str| {
+        let engine = format!("\"engine\":\"{engine}\"");
+        let rows = rows
+            .lines()
+            .filter(|row| row.contains("\"workload\":\"http-"));
+        let rows: Vec<&str> = rows.filter(|row| row.contains(&engine)).collect();
+        assert_eq!(rows.len(), 6, "{engine}");
+        rows
+    };
+    for row in of("cairn") {
+        assert!(row.contains("\"check\":\"ok ("), "{row}");
+        assert!(row.contains("\"ratio_axum\":"), "{row}");
+        let is_put = row.contains("\"workload\":\"http-put\"");
+        assert_eq!(row.contains("\"ratio_embedded\":"), is_put, "{row}");
+    }
+    for row in of("redis") {
+        let is_missing = row.contains("not on this machine");
+        assert!(is_missing || row.contains("\"check\":\"ok ("), "{row}");
+    }
+    of("axum");
+}

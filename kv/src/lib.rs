@@ -43,6 +43,8 @@ mod keyspace;
 mod large;
 pub mod limits;
 mod options;
+#[cfg(feature = "testing")]
+pub mod probes;
 mod record;
 mod scan;
 mod status;

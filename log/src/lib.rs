@@ -20,6 +20,8 @@ pub mod fuzzing;
 mod identity;
 mod log;
 mod partition;
+#[cfg(feature = "testing")]
+pub mod probes;
 mod recovery;
 mod retired;
 mod segment;

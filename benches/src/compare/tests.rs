@@ -21,6 +21,17 @@ fn a_name_that_no_workload_has_is_refused() {
 }
 
 #[test]
+fn servers_are_named_like_engines() {
+    let options = Options {
+        engines: vec!["axum".into(), "cairn".into()],
+        ..Options::default()
+    };
+    let context = Context::new(&options).ok().unwrap();
+    assert!(context.selects_engine("axum") && !context.selects_engine("redis"));
+    assert_eq!(context.engines.len(), 1, "axum is no store of this process");
+}
+
+#[test]
 fn rows_of_the_twitter_table_are_named_alone_or_together() {
     for name in ["twitter", "twitter-2", "twitter-54", "put-durable", "space"] {
         assert!(known_workload(name), "{name}");

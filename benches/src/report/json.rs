@@ -32,8 +32,14 @@ fn object(rows: &[Row], row: &Row) -> String {
         fields.push(field("best_verifying_peer", &quoted(peer)));
         fields.push(field("ratio_verifying", &number(Some(ratio))));
     }
-    if let Some(ratio) = row.ratio_to_floor() {
-        fields.push(field("ratio_floor", &number(Some(ratio))));
+    for (name, rate) in [
+        ("ratio_floor", figure::FLOOR_OPS_PER_S),
+        ("ratio_axum", figure::AXUM_OPS_PER_S),
+        ("ratio_embedded", figure::EMBEDDED_OPS_PER_S),
+    ] {
+        if let Some(ratio) = row.ratio_to(rate) {
+            fields.push(field(name, &number(Some(ratio))));
+        }
     }
     if !row.over_time.is_empty() {
         let series: Vec<String> = row.over_time.iter().map(|&v| number(Some(v))).collect();

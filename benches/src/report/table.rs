@@ -1,6 +1,7 @@
 //! Rows as tables for a terminal.
 
 use super::{Row, best_peer, best_verifying_peer, figure};
+use crate::workloads::http;
 use std::fmt::Write as _;
 
 /// Shown where any row of a group has something for it.
@@ -46,7 +47,15 @@ const COLUMNS: &[Column] = &[
     Column::derived("/best verifying", |rows, row| {
         best_verifying_peer(rows, row).map(|(_, ratio)| two_digits(ratio))
     }),
-    Column::derived("/floor", |_, row| row.ratio_to_floor().map(two_digits)),
+    Column::derived("/floor", |_, row| {
+        row.ratio_to(figure::FLOOR_OPS_PER_S).map(two_digits)
+    }),
+    Column::derived("/axum", |_, row| {
+        row.ratio_to(figure::AXUM_OPS_PER_S).map(two_digits)
+    }),
+    Column::derived("/embedded x64", |_, row| {
+        row.ratio_to(figure::EMBEDDED_OPS_PER_S).map(two_digits)
+    }),
     Column::figure("p50 us", figure::P50_US, micros),
     Column::figure("p99", figure::P99_US, micros),
     Column::figure("p99.9", figure::P999_US, micros),
@@ -144,9 +153,13 @@ fn group_table(rows: &[Row], members: &[&Row]) -> String {
         );
     }
     let first = members[0];
+    let each = match first.workload.starts_with(http::PREFIX) {
+        true => "connection",
+        false => "thread",
+    };
     let threads = match first.threads {
-        1 => "1 thread".to_string(),
-        threads => format!("{threads} threads"),
+        1 => format!("1 {each}"),
+        threads => format!("{threads} {each}s"),
     };
     let mut text = match first.variant.as_str() {
         "" => format!("{threads}\n"),

@@ -104,9 +104,9 @@ fn a_check_that_failed_once_stays_failed() {
 #[test]
 fn the_ratio_to_the_floor_uses_the_floor_of_the_row() {
     let mut measured = row("redb", "", 1, 90.0);
-    assert_eq!(measured.ratio_to_floor(), None);
+    assert_eq!(measured.ratio_to(figure::FLOOR_OPS_PER_S), None);
     measured.set(figure::FLOOR_OPS_PER_S, 100.0);
-    assert_eq!(measured.ratio_to_floor(), Some(0.9));
+    assert_eq!(measured.ratio_to(figure::FLOOR_OPS_PER_S), Some(0.9));
 }
 
 #[test]
