@@ -36,7 +36,7 @@ mod write;
 #[cfg(any(feature = "embedded", feature = "remote"))]
 pub use client::{Batch, Bucket, Cairn, Delete, Entry, Put, check_bucket_name};
 #[cfg(feature = "embedded")]
-pub use embedded::{Embedded, Feed};
+pub use embedded::{Embedded, Feed, LogRequest};
 pub use error::{Error, Result, is_retryable};
 #[cfg(feature = "remote")]
 pub use remote::ConnectOptions;

@@ -4,6 +4,7 @@ mod buckets;
 mod gate;
 mod keys;
 mod lists;
+mod log;
 mod openapi;
 mod watch;
 

@@ -219,7 +219,6 @@ async fn what_the_store_does_not_do_yet_is_refused_and_not_pretended() {
     site.get("/v1/kv/b?at=1")
         .await
         .is_problem(400, "invalid_argument");
-    site.get("/v1/log").await.is_problem(404, "not_found");
 }
 
 #[tokio::test]
