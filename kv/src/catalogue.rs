@@ -63,7 +63,7 @@ impl Catalogue {
             return *partition;
         }
         let mut buckets = vec![0_usize; usize::from(partitions)];
-        for bucket in self.live() {
+        for bucket in self.live().filter(|bucket| !bucket.name.is_system()) {
             if let Some(count) = buckets.get_mut(usize::from(bucket.partition)) {
                 *count += 1;
             }

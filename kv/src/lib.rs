@@ -51,6 +51,7 @@ mod status;
 mod store;
 #[cfg(test)]
 mod testing;
+mod topic;
 mod version;
 mod view;
 mod watch;
@@ -71,6 +72,7 @@ pub use options::Options;
 pub use scan::{Entries, Scan};
 pub use status::{PartitionStatus, Status, Verified};
 pub use store::Store;
+pub use topic::{Appended, LogKind, LogRecord, LogScan};
 pub use version::{Durability, Version};
 pub use view::View;
 pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent};

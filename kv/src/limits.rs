@@ -39,6 +39,9 @@ pub const MULTI_GET_KEYS_MAX: usize = 10_000;
 /// The longest bucket name, in bytes. The shortest is one byte.
 pub const BUCKET_NAME_BYTES_MAX: usize = 63;
 
+/// The longest name of a topic, in bytes. The shortest is one byte.
+pub const TOPIC_NAME_BYTES_MAX: usize = 255;
+
 /// The most buckets in one store.
 pub const BUCKETS_MAX: usize = 10_000;
 

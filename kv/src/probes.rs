@@ -13,7 +13,7 @@ use crate::index::hot::HotIndex;
 use crate::index::memtable::Memtable;
 use crate::index::run::{Place, Run, RunBucket, RunEntry, RunHead, RunIdentity};
 use crate::index::versions::{Kind, Location};
-use crate::record::{Body, BucketId, Put, Record};
+use crate::record::{Body, BucketId, Origin, Put, Record};
 
 const LOG: LogId = LogId(*b"0123456789abcdef");
 const BUCKET: BucketId = BucketId(1);
@@ -34,7 +34,7 @@ pub fn encode_put(key: &[u8], value: &[u8], into: &mut Vec<u8>) {
         value,
     };
     let record = Record {
-        place: 24,
+        origin: Origin::Here { place: 24 },
         bucket: BUCKET,
         body: Body::Put(put),
     };
@@ -67,6 +67,7 @@ impl MemtableProbe {
             expires_ms: 0,
             value_bytes: 100,
             kind: Kind::Value,
+            is_moved: false,
         };
         self.0.enter(&members, BUCKET, hash(key), key, location)
     }
@@ -146,6 +147,7 @@ impl RunProbe {
                 record: version + 24,
                 version: Some(version),
                 is_tombstone: false,
+                is_superseded: false,
             };
             RunEntry { hash, place }
         });

@@ -336,7 +336,7 @@ impl<'a> Record<'a> {
                 let length = usize::from(take_byte(&mut rest)?);
                 let name = std::str::from_utf8(take(&mut rest, length)?)
                     .ok()
-                    .and_then(|name| BucketName::new(name).ok())
+                    .and_then(|name| BucketName::stored(name).ok())
                     .ok_or(Malformed("a bucket name that is not allowed"))?;
                 Body::BucketCreated {
                     name,

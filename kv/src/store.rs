@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cairn_log::vfs::{MemoryDisk, Vfs};
-use cairn_log::{Clock, Log};
+use cairn_log::{BatchBuffer, Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
 use crate::background;
@@ -16,13 +16,17 @@ use crate::bucket::state::BucketState;
 use crate::bucket::{Bucket, BucketInfo};
 use crate::catalogue::{Catalogue, Named};
 use crate::clock::BelievedClock;
+use crate::commit::Commit;
 use crate::digest::{Digesting, StateDigest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::buckets::Dropping;
+use crate::limits::VALUE_RECORD_BYTES_MAX;
 use crate::options::Options;
 use crate::scan::{Entries, Scan};
 use crate::status::{PartitionStatus, Status, Verified};
+use crate::topic::{self, Appended, LogRecord, LogScan};
+use crate::version::Durability;
 
 /// An embedded key-value store whose write-ahead log is the database.
 ///
@@ -205,6 +209,99 @@ impl Store {
         }
     }
 
+    /// The number of partitions; they count from 0.
+    pub fn partitions(&self) -> u16 {
+        u16::try_from(self.0.keyspaces.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Appends a record to a topic of a partition, and blocks until it survives a power loss.
+    ///
+    /// A topic comes into being with its first record. Its name has 1 to 255 bytes of UTF-8 without
+    /// control characters.
+    ///
+    /// ```
+    /// use cairn_kv::LogScan;
+    ///
+    /// let store = cairn_kv::Store::memory();
+    /// let appended = store.append(0, "orders", b"one")?;
+    /// let scan = LogScan { from: 0, limit: 10, topic: Some("orders".into()) };
+    /// let records = store.read_log(0, &scan)?;
+    /// assert_eq!((records[0].offset, &records[0].data[..]), (appended.offset, &b"one"[..]));
+    /// # Ok::<(), cairn_kv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::submit_append`]; `OutcomeUnknown`.
+    pub fn append(&self, partition: u16, topic: &str, data: impl AsRef<[u8]>) -> Result<Appended> {
+        let (appended, commit) =
+            self.submit_append(partition, topic, data.as_ref(), Durability::Local)?;
+        commit.wait()?;
+        Ok(appended)
+    }
+
+    /// Gives a record of a topic its place, without waiting until it is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if there is no such partition or the topic's name is not allowed;
+    /// `ValueTooLarge`; `DiskFull`, `Poisoned`.
+    pub fn submit_append(
+        &self,
+        partition: u16,
+        topic: &str,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<(Appended, Commit)> {
+        topic::check_topic(topic)?;
+        if data.len() > VALUE_RECORD_BYTES_MAX {
+            let message = format!(
+                "a record of {} bytes; the most is {VALUE_RECORD_BYTES_MAX}",
+                data.len()
+            );
+            return Err(Error::new(ErrorKind::ValueTooLarge, message));
+        }
+        let keyspace = self.0.partition(partition)?;
+        let name = BucketName::topics(partition);
+        let (topics, _) =
+            self.0
+                .open_or_create_in(name, BucketOptions::default(), Some(partition))?;
+        let (at, end, commit) = keyspace.append_topic(&topics, topic, data, durability)?;
+        let appended = Appended {
+            offset: at.get() + BatchBuffer::FIRST_PLACE,
+            next: end.get(),
+        };
+        Ok((appended, commit))
+    }
+
+    /// Reads durable records of the log of a partition, by offset: those of a topic, or all that
+    /// are there. Topic records keep the offset at which they were first written; others are there
+    /// as long as their part of the log is.
+    ///
+    /// Cost: of a topic, that of a scan. Of all records, a look-up for each topic if `from` lies
+    /// below what was dropped, and a walk over the batch headers of one segment.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if there is no such partition or the topic's name is not allowed;
+    /// `Corrupt`, `Io`.
+    pub fn read_log(&self, partition: u16, scan: &LogScan) -> Result<Vec<LogRecord>> {
+        scan.topic.as_deref().map_or(Ok(()), topic::check_topic)?;
+        let keyspace = self.0.partition(partition)?;
+        let topics = match self.0.existing(&BucketName::topics(partition)) {
+            Ok(topics) => Some(topics),
+            Err(error) if error.kind() == ErrorKind::BucketNotFound => None,
+            Err(error) => return Err(error),
+        };
+        let catalogue = self.0.catalogue.read();
+        let live = catalogue.live().filter(|state| !state.name.is_system());
+        let names = live
+            .map(|state| (state.id, state.name.as_str().to_owned()))
+            .collect();
+        drop(catalogue);
+        topic::read(keyspace, topics.as_ref(), &names, scan)
+    }
+
     /// A hash of everything the store holds; see the digest module for what counts.
     ///
     /// Cost: reads every value.
@@ -355,7 +452,25 @@ impl Open {
         name: &str,
         options: BucketOptions,
     ) -> Result<(Arc<BucketState>, bool)> {
-        let name = BucketName::new(name)?;
+        self.open_or_create_in(BucketName::new(name)?, options, None)
+    }
+
+    /// The partition of this number.
+    fn partition(&self, number: u16) -> Result<&Arc<Keyspace>> {
+        let count = self.keyspaces.len();
+        self.keyspaces.get(usize::from(number)).ok_or_else(|| {
+            let message = format!("there is no partition {number}; the store has {count}, from 0");
+            Error::invalid(message)
+        })
+    }
+
+    /// The bucket of this name, created in `partition` or wherever it fits.
+    fn open_or_create_in(
+        &self,
+        name: BucketName,
+        options: BucketOptions,
+        partition: Option<u16>,
+    ) -> Result<(Arc<BucketState>, bool)> {
         loop {
             match self.existing(&name) {
                 Err(error) if error.kind() == ErrorKind::BucketNotFound => {}
@@ -366,7 +481,8 @@ impl Open {
                 continue;
             }
             let partitions = u16::try_from(self.keyspaces.len()).unwrap_or(u16::MAX);
-            let partition = catalogue.partition_for(name.as_str(), partitions);
+            let partition =
+                partition.unwrap_or_else(|| catalogue.partition_for(name.as_str(), partitions));
             let keyspace = &self.keyspaces[usize::from(partition)];
             let id = catalogue.next_id()?;
             let Some((state, commit)) = keyspace.try_create(id, &name, options)? else {
@@ -381,10 +497,12 @@ impl Open {
         }
     }
 
-    /// The buckets that readers see, in byte order of their names.
+    /// The buckets that readers see, in byte order of their names, without system buckets.
     fn visible_buckets(&self) -> Vec<Arc<BucketState>> {
         let watermark = |keyspace: &Arc<Keyspace>| keyspace.watermark();
-        self.buckets_at(watermark, |&watermark| watermark).1
+        let mut buckets = self.buckets_at(watermark, |&watermark| watermark).1;
+        buckets.retain(|state| !state.name.is_system());
+        buckets
     }
 
     /// Looks at each partition, and lists the buckets that a reader at those watermarks sees, in

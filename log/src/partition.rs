@@ -307,11 +307,37 @@ impl Partition {
         time_ms: u64,
         durability: Durability,
     ) -> Result<Option<Appended>> {
+        self.append_if(batch, time_ms, durability, |_| true)
+    }
+
+    /// [`Partition::try_append`] at this offset, for a batch that says where it stands: also
+    /// `None` if the log ends elsewhere by now.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Partition::try_append`].
+    pub fn try_append_at(
+        self: &Arc<Self>,
+        offset: Offset,
+        batch: &BatchBuffer,
+        time_ms: u64,
+        durability: Durability,
+    ) -> Result<Option<Appended>> {
+        self.append_if(batch, time_ms, durability, |end| end == offset)
+    }
+
+    fn append_if(
+        self: &Arc<Self>,
+        batch: &BatchBuffer,
+        time_ms: u64,
+        durability: Durability,
+        is_there: impl FnOnce(Offset) -> bool,
+    ) -> Result<Option<Appended>> {
         batch.check_size()?;
         let bytes = batch.byte_len();
         let mut tail = self.tail.lock();
         self.check_poison()?;
-        if !tail.has_room(bytes) {
+        if !tail.has_room(bytes) || !is_there(tail.end) {
             return Ok(None);
         }
         let Some(active) = tail.active.clone() else {

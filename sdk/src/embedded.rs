@@ -5,6 +5,7 @@
 //! goes through the [`Bridge`].
 
 mod feed;
+mod log;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::wire::{
 };
 use crate::write::{Change, Expect, Receipt, Write};
 pub use feed::Feed;
+pub use log::LogRequest;
 
 mod large;
 

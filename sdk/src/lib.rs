@@ -40,7 +40,7 @@ pub use client::{
     Batch, Bucket, Cairn, Delete, Entry, GetStream, Put, PutStream, ValueStream, check_bucket_name,
 };
 #[cfg(feature = "embedded")]
-pub use embedded::{Embedded, Feed, Upload, Value};
+pub use embedded::{Embedded, Feed, LogRequest, Upload, Value};
 pub use error::{Error, Result, is_retryable};
 #[cfg(feature = "remote")]
 pub use remote::ConnectOptions;

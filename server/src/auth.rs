@@ -103,6 +103,20 @@ impl Caller {
         Ok(())
     }
 
+    /// Whether the caller may act in this role on everything, which only the pattern `*` covers.
+    pub(crate) fn may_all(&self, role: Role) -> Result<()> {
+        let Some(token) = &self.0 else {
+            return Ok(());
+        };
+        if token.role < role {
+            return Err(forbidden(token, &format!("is no {}", role.as_str())));
+        }
+        if !token.buckets.iter().any(Pattern::is_everything) {
+            return Err(forbidden(token, "does not cover every bucket"));
+        }
+        Ok(())
+    }
+
     /// Whether the bucket patterns of the caller cover this bucket.
     pub(crate) fn sees(&self, bucket: &str) -> bool {
         self.0

@@ -13,6 +13,7 @@ mod gate;
 mod key;
 mod kv;
 mod list;
+mod log;
 mod openapi;
 mod query;
 mod range;
@@ -101,6 +102,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/buckets/{bucket}", any(bucket::one))
         .route("/v1/batch/{bucket}", any(batch::write))
         .route("/v1/watch/{bucket}", any(watch::stream))
+        .route("/v1/log", any(log::info))
+        .route("/v1/log/{partition}", any(log::read))
+        .route("/v1/log/{partition}/certificates", any(log::certificates))
+        .route("/v1/log/{partition}/proof", any(log::proof))
+        .route("/v1/log/{partition}/{topic}", any(log::append))
         // One route: where the bucket ends and the key begins is no matter for a router, which
         // would have its own opinion of `//` and of a slash at the end.
         .route("/v1/kv/{*bucket_and_key}", any(kv::by_path))

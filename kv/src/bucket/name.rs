@@ -1,6 +1,7 @@
 //! Bucket names: 1..=63 bytes of `a-z 0-9 - . _`, the first a letter or digit.
 //!
-//! `.at.` is reserved: `BUCKET.at.NAME` addresses a snapshot.
+//! `.at.` is reserved: `BUCKET.at.NAME` addresses a snapshot. System buckets have names with a `$`,
+//! which no user may give.
 
 use std::fmt;
 
@@ -35,10 +36,34 @@ impl BucketName {
         Ok(BucketName(name.into()))
     }
 
+    /// The name of the system bucket of a partition that holds the records of its topics. No user
+    /// can give it to a bucket.
+    pub(crate) fn topics(partition: u16) -> BucketName {
+        BucketName(format!("{TOPICS}{partition}").into())
+    }
+
+    /// A name that stands in the log: one that a user may give, or a system bucket's.
+    pub(crate) fn stored(name: &str) -> Result<BucketName> {
+        let partition = name.strip_prefix(TOPICS).map(str::parse);
+        match partition {
+            Some(Ok(partition)) if BucketName::topics(partition).as_str() == name => {
+                Ok(BucketName::topics(partition))
+            }
+            _ => BucketName::new(name),
+        }
+    }
+
+    /// Whether it is a system bucket's, which listings do not show.
+    pub(crate) fn is_system(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+const TOPICS: &str = "$topics-";
 
 impl fmt::Debug for BucketName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +88,27 @@ mod tests {
             "a", "0", "users", "a-b.c_d", "x.at", "at.x", "a.at", &longest,
         ] {
             assert_eq!(BucketName::new(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn system_names_are_read_from_the_log_and_never_taken_from_a_user() {
+        for partition in [0, 7, u16::MAX] {
+            let name = BucketName::topics(partition);
+            assert!(name.is_system());
+            assert_eq!(BucketName::stored(name.as_str()).unwrap(), name);
+            assert!(BucketName::new(name.as_str()).is_err());
+        }
+        assert!(!BucketName::stored("users").unwrap().is_system());
+        for name in [
+            "$topics-",
+            "$topics-01",
+            "$topics-65536",
+            "$other",
+            "$",
+            "-a",
+        ] {
+            assert!(BucketName::stored(name).is_err(), "{name:?}");
         }
     }
 

@@ -25,11 +25,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cairn_log::{Appended, BatchBuffer};
+use cairn_log::{Appended, BatchBuffer, Offset};
 use smallvec::SmallVec;
 
 use super::{Keyspace, Sequencer};
-use crate::batch::{EffectRef, Expect, OperationRef};
+use crate::batch::{EffectRef, Expect, OperationRef, PutOptions};
 use crate::bucket::state::BucketState;
 use crate::clock::BelievedClock;
 use crate::commit::{Commit, Receipt, Then};
@@ -40,6 +40,7 @@ use crate::index::members::Members;
 use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
 use crate::record::{Body, BucketId, LargePut, Origin, Put, Record};
+use crate::topic;
 use crate::version::{Durability, Version};
 
 /// What must hold of a key for a write to happen.
@@ -139,6 +140,58 @@ impl Keyspace {
                 Attempt::NoRoom => self.make_room(draft.buffer.byte_len())?,
                 Attempt::Overtaken => {}
             }
+        }
+    }
+
+    /// Appends a record to a topic of the partition; says where its batch stands and ends.
+    ///
+    /// Cost: that of a put, but encoded under the sequencer's lock, since the record says where it
+    /// stands.
+    ///
+    /// # Errors
+    ///
+    /// Those of a write without conditions.
+    pub(crate) fn append_topic(
+        self: &Arc<Self>,
+        topics: &Arc<BucketState>,
+        topic: &str,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<(Offset, Offset, Commit)> {
+        self.seal_if_full()?;
+        let options = PutOptions::default();
+        loop {
+            let mut sequencer = self.sequencer.lock();
+            self.check_poison()?;
+            // Nothing else is appended under the lock, but another segment may begin.
+            let at = self.log.end();
+            let key = topic::key_at(topic, at);
+            let effect = EffectRef::Put {
+                value: data,
+                options: &options,
+            };
+            let operation = std::iter::once(OperationRef { key: &key, effect });
+            let draft = Draft::encode(topics.id, operation, &self.clock, self.seed);
+            self.check_size(&draft)?;
+            let (now_ms, log_durability) = (self.clock.now_ms(), durability.into());
+            let appended = self
+                .log
+                .try_append_at(at, &draft.buffer, now_ms, log_durability)?;
+            let Some(appended) = appended else {
+                drop(sequencer);
+                self.make_room(draft.buffer.byte_len())?;
+                continue;
+            };
+            self.apply(&mut sequencer, topics, &draft, &appended, now_ms);
+            drop(sequencer);
+            draft.recycle();
+            let receipt = Receipt {
+                version: Version::new(at.get()),
+                durability,
+                existed: false,
+            };
+            let commit = Commit::pending(appended.commit, Then::Written(receipt));
+            return Ok((at, appended.end, commit));
         }
     }
 

@@ -33,6 +33,8 @@ pub struct TailReader {
     next: Offset,
     /// Whether a batch is known to begin at `next`, if any does.
     is_aligned: bool,
+    /// Until it is aligned: whether a batch that began below `next` and holds it comes first.
+    with_holder: bool,
 }
 
 /// A durable batch. It keeps the segment's memory map rather than a copy, also when the segment is
@@ -144,6 +146,9 @@ impl TailReader {
         while offset < self.next {
             let (batch_end, _) =
                 next_batch(segment, offset, end).ok_or_else(|| damaged(segment, offset))?;
+            if self.with_holder && batch_end > self.next {
+                break;
+            }
             offset = batch_end;
         }
         (self.next, self.is_aligned) = (offset, true);
@@ -195,8 +200,20 @@ impl Partition {
             partition: Arc::clone(self),
             next: from.max(START),
             is_aligned: false,
+            with_holder: false,
         };
         reader.locate()?;
+        Ok(reader)
+    }
+
+    /// [`Partition::tail`], but from the batch on that holds the byte at `from`, if one does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Partition::tail`].
+    pub fn tail_holding(self: &Arc<Self>, from: Offset) -> Result<TailReader> {
+        let mut reader = self.tail(from)?;
+        reader.with_holder = true;
         Ok(reader)
     }
 

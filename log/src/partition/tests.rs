@@ -490,3 +490,26 @@ fn no_segment_is_taken_for_a_dropped_one() {
         }
     }
 }
+
+#[test]
+fn a_batch_that_says_where_it_stands_is_taken_there_or_not_at_all() {
+    let log = open_on(&SimulatedDisk::new(0), false).unwrap();
+    let partition = &log.partitions()[0];
+    let batch = |text: &[u8]| {
+        let mut batch = crate::BatchBuffer::new();
+        batch.record(|bytes| bytes.extend_from_slice(text));
+        batch
+    };
+    let at = |offset| {
+        let appended = partition.try_append_at(offset, &batch(b"x"), 1, Durability::Local);
+        appended.unwrap().map(|appended| appended.offset)
+    };
+    partition.make_room(100).unwrap();
+    let end = partition.end();
+    assert_eq!(at(end.plus(1)), None);
+    assert_eq!(at(end), Some(end));
+    assert_eq!(at(end), None, "somebody was there first");
+    let next = partition.end();
+    assert!(next > end);
+    assert_eq!(at(next), Some(next));
+}

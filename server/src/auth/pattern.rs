@@ -15,6 +15,11 @@ impl Pattern {
         }
     }
 
+    /// Whether every name fits: it is stars alone.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.pieces.len() > 1 && self.pieces.iter().all(String::is_empty)
+    }
+
     /// Whether a name fits, in time linear in it for each piece.
     pub(crate) fn matches(&self, name: &str) -> bool {
         let [first, rest @ ..] = &self.pieces[..] else {

@@ -193,6 +193,7 @@ impl About {
                 Some("batch") => "batch",
                 Some("buckets") => "buckets",
                 Some("watch") => "watch",
+                Some("log") => "log",
                 _ => "other",
             },
         };

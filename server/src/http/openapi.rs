@@ -11,7 +11,7 @@ use axum::http::{Response, StatusCode};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{batch, bucket, kv, list, status, watch, whole};
+use super::{batch, bucket, kv, list, log, status, watch, whole};
 use crate::problem::Result;
 
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use crate::problem::Result;
     ),
     paths(
         kv::read, kv::put, kv::delete, kv::by_query, list::page, watch::stream, batch::write,
+        log::info, log::read, log::append, log::certificates, log::proof,
         bucket::list, bucket::one, bucket::create, bucket::remove,
         status::healthz, status::readyz, status::metrics, status::status, status::page, document,
     ),

@@ -5,6 +5,7 @@ mod gate;
 mod keys;
 mod large;
 mod lists;
+mod log;
 mod openapi;
 mod watch;
 

@@ -122,6 +122,58 @@ fn numbers_until_compacted(watch: &mut Watch) -> Vec<String> {
 }
 
 #[test]
+fn garbage_collection_under_a_watch_shows_no_moved_record_and_skips_nothing() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let options = options().merge_entries(50).history_bytes_min(0);
+    let store = open_with(options, &disk);
+    let bucket = store.bucket("b").unwrap();
+    // Moved again and again, since nobody replaces them.
+    let mut expected: Vec<u64> = (0..20)
+        .map(|number| bucket.put(format!("kept {number}"), "v").unwrap().get())
+        .collect();
+    let mut connected = watch(&bucket, 0);
+    let mut told = Vec::new();
+    let first = bucket.keyspace().log().segments()[0].base;
+    for number in 0..1_500 {
+        let key = format!("k{}", number % 10);
+        expected.push(bucket.put(key, vec![b'v'; 1_000]).unwrap().get());
+        if number % 100 == 0 {
+            told.extend(
+                drained(&mut connected)
+                    .into_iter()
+                    .map(|(version, _)| version),
+            );
+        }
+        while store.step().unwrap() {}
+    }
+    told.extend(
+        drained(&mut connected)
+            .into_iter()
+            .map(|(version, _)| version),
+    );
+    assert_eq!(told, expected);
+    let log = bucket.keyspace().log();
+    assert!(log.segments()[0].base > first, "nothing was collected");
+    // What is left can be resumed from anywhere above the floor, and is told to be less below it.
+    let floor = log.dropped_end().get();
+    let (gone, left) = expected.split_at(expected.partition_point(|&version| version < floor));
+    assert!(
+        gone.len() > 100 && left.len() > 20,
+        "{} and {}",
+        gone.len(),
+        left.len()
+    );
+    for &from in gone.iter().step_by(50) {
+        assert_eq!(refusal(&bucket, from), ErrorKind::Compacted);
+    }
+    for at in (0..left.len()).step_by(10) {
+        let rest = drained(&mut watch(&bucket, left[at]));
+        let versions: Vec<u64> = rest.into_iter().map(|(version, _)| version).collect();
+        assert_eq!(versions, left[at + 1..]);
+    }
+}
+
+#[test]
 fn the_threads_of_a_store_release_what_a_watch_has_seen() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let store = open_with(options().threads(true), &disk);

@@ -75,6 +75,19 @@ fn a_tail_yields_what_a_replay_does_from_wherever_it_begins() {
 }
 
 #[test]
+fn a_tail_may_begin_with_the_batch_that_holds_its_offset() {
+    let log = log_with_a_gap(&SimulatedDisk::new(0));
+    let partition = &log.partitions()[0];
+    let all = replayed(&log, Offset::new(0));
+    for (at, (offset, end, _)) in all.iter().enumerate() {
+        for inside in [offset.get(), offset.get() + 1, end.get() - 1] {
+            let mut reader = partition.tail_holding(Offset::new(inside)).unwrap();
+            assert_eq!(tailed(&mut reader), all[at..], "from {inside}");
+        }
+    }
+}
+
+#[test]
 fn a_tail_goes_on_when_more_is_durable_and_shows_nothing_else() {
     let log = open_on(&SimulatedDisk::new(0), false).unwrap();
     let partition = &log.partitions()[0];

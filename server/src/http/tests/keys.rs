@@ -216,7 +216,6 @@ async fn what_the_store_does_not_do_yet_is_refused_and_not_pretended() {
     site.get("/v1/snapshots/b")
         .await
         .is_problem(404, "not_found");
-    site.get("/v1/log").await.is_problem(404, "not_found");
 }
 
 #[tokio::test]

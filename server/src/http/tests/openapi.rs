@@ -9,6 +9,7 @@ async fn every_operation_of_the_document_is_answered_and_every_route_is_in_it() 
     let paths = document["paths"].as_object().unwrap();
     for (path, operations) in paths {
         let mut target = path.replace("{bucket}", "b").replace("{key}", "k");
+        target = target.replace("{partition}", "0").replace("{topic}", "t");
         if path.starts_with("/v1/key/") {
             target.push_str("?key_b64=aw");
         }
