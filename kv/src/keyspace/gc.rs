@@ -49,6 +49,7 @@ use super::open::control_time_ms;
 use super::sweep::{BATCH_KEYS, Doomed};
 use crate::error::{Error, Result};
 use crate::index::levels::{LevelError, Levels, key_location, run_error};
+use crate::index::memtable::Memtable;
 use crate::index::run::{self, Place, Run, RunFault};
 use crate::index::state::{IndexState, SegmentRow};
 use crate::index::versions::{Kind, Location};
@@ -496,34 +497,48 @@ impl Keyspace {
             return Ok(Sequenced::NoRoom);
         };
         self.begin_segment(&mut sequencer, &appended);
+        self.publish(&sequencer, &appended, time_ms);
+        drop(sequencer);
+        // Readers see these versions already, so the new places are not shown before they can be
+        // read.
+        let (offset, base) = (appended.offset.get(), appended.segment.get());
+        appended.commit.wait()?;
+        self.enter_moved(moves, entered, offset, base);
+        Ok(Sequenced::All)
+    }
+
+    /// Enters moves that are written into the memtable of their segment, which is still there: only
+    /// who maintains takes one away, and that is us. A key that was written since its move was
+    /// sequenced is left as it is: its newer version is durable before the victim goes.
+    fn enter_moved(&self, moves: &[&Move], entered: &[Entered], offset: u64, base: u64) {
+        let _sequencer = self.sequencer.lock();
+        let levels = Arc::clone(&self.levels.read());
+        let is_it = |memtable: &&Arc<Memtable>| memtable.base() == base;
+        let memtable = levels.memtables.iter().find(is_it);
+        let memtable = memtable.expect("no run is written meanwhile");
         for (one, entered) in moves.iter().zip(entered) {
             let location = Location {
-                record: appended.offset.get() + entered.location.record,
+                record: offset + entered.location.record,
                 ..entered.location
             };
             let (bucket, key) = (entered.bucket, &entered.key[..]);
-            let members = sequencer.members(bucket);
-            let memtable = &sequencer.memtable;
+            let members = memtable.members(bucket);
             if one.verdict == Verdict::Superseded {
                 memtable.enter_superseded(&members, bucket, one.hash, key, location);
                 continue;
             }
+            let newest = levels.locate_in_memory(one.hash, bucket, key, u64::MAX);
+            if newest.location.version > one.version {
+                continue;
+            }
             let is_newer = memtable.enter(&members, bucket, one.hash, key, location);
-            assert!(
-                is_newer,
-                "it was the newest version of its key a moment ago"
-            );
+            assert!(is_newer, "no memtable had a version of the key");
             let place = match location.kind {
                 Kind::Value | Kind::Large => location.record,
                 Kind::Tombstone => 0,
             };
             self.hot.outbid(one.hash, place);
         }
-        self.publish(&sequencer, &appended, time_ms);
-        drop(sequencer);
-        // Written by whoever commits next, or by the barrier at the end.
-        drop(appended.commit);
-        Ok(Sequenced::All)
     }
 
     /// Whether a newer version of the key is anywhere; asks the disk, under the sequencer's lock,
