@@ -47,7 +47,7 @@ use super::Keyspace;
 use super::maintain::{Maintenance, decode_state};
 use super::open::control_time_ms;
 use super::sweep::{BATCH_KEYS, Doomed};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::{LevelError, Levels, key_location, run_error};
 use crate::index::memtable::Memtable;
 use crate::index::run::{self, Place, Run, RunFault};
@@ -457,7 +457,7 @@ impl Keyspace {
         })?;
         written.ok_or_else(|| {
             let message = format!("the record at offset {offset} is not a key's any more");
-            Error::new(crate::error::ErrorKind::Corrupt, message)
+            Error::new(ErrorKind::Corrupt, message)
         })
     }
 
@@ -476,18 +476,18 @@ impl Keyspace {
             let is_kept = |memtable| Arc::ptr_eq(memtable, active);
             // Without the memtable that was written to since, nobody knows what was.
             let all_stale = !levels.memtables.iter().any(is_kept);
-            let is_stale = |one: &Move, entered: &Entered| {
-                let found =
-                    levels.locate_in_memory(one.hash, entered.bucket, &entered.key, u64::MAX);
-                one.verdict == Verdict::Current
-                    && (all_stale && self.is_overtaken(&levels, one, entered)
-                        || found.location.version > one.version)
-            };
-            let pairs = moves.iter().zip(entered).enumerate();
-            pairs
-                .filter(|(_, (one, entered))| is_stale(one, entered))
-                .map(|(index, _)| index)
-                .collect()
+            let mut stale = BTreeSet::new();
+            for (index, (one, entered)) in moves.iter().zip(entered).enumerate() {
+                let (bucket, key) = (entered.bucket, &entered.key);
+                let found = levels.locate_in_memory(one.hash, bucket, key, u64::MAX);
+                let is_stale = one.verdict == Verdict::Current
+                    && (found.location.version > one.version
+                        || (all_stale && self.is_overtaken(&levels, one, entered)?));
+                if is_stale {
+                    stale.insert(index);
+                }
+            }
+            stale
         };
         if !stale.is_empty() {
             return Ok(Sequenced::Overtaken(stale));
@@ -543,10 +543,16 @@ impl Keyspace {
 
     /// Whether a newer version of the key is anywhere; asks the disk, under the sequencer's lock,
     /// which is worth it only because it is rare.
-    fn is_overtaken(&self, levels: &Levels, one: &Move, entered: &Entered) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be told: then the record must not be taken for dead, and its segment stays.
+    fn is_overtaken(&self, levels: &Levels, one: &Move, entered: &Entered) -> Result<bool> {
         let newest = levels.locate(&self.log, one.hash, entered.bucket, &entered.key, u64::MAX);
-        // What cannot be told is left where it is: the victim is judged again.
-        newest.map_or(true, |found| found.location.version > one.version)
+        match newest {
+            Ok(found) => Ok(found.location.version > one.version),
+            Err(error) => Err(Error::new(ErrorKind::Io, error.to_string())),
+        }
     }
 
     pub(super) fn make_room_for_moves(
@@ -565,12 +571,17 @@ impl Keyspace {
     fn move_controls(&self, maintenance: &mut Maintenance, trial: &Trial<'_>) -> Result<()> {
         for &control in &trial.victim.head().controls {
             let offset = Offset::new(control);
-            let time_ms = control_time_ms(&self.log, offset);
-            let mut batches = self.log.with_record(offset, |payload| {
+            let time_ms = control_time_ms(&self.log, offset)?;
+            let batches = self.log.with_record(offset, |payload| {
                 let record = Record::decode(payload).ok()?;
-                trial.moved_control(&record, control, time_ms.as_ref().copied().unwrap_or(0))
+                trial.moved_control(&record, control, time_ms)
             })?;
-            for batch in batches.iter_mut().flatten() {
+            // What cannot be read must not be taken for dead.
+            let batches = batches.ok_or_else(|| {
+                let message = format!("no control record stands at offset {offset}");
+                Error::new(ErrorKind::Corrupt, message)
+            })?;
+            for batch in &batches {
                 loop {
                     let mut sequencer = self.sequencer.lock();
                     if self
