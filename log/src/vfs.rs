@@ -38,6 +38,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use map::AtomicWords;
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
 

@@ -26,56 +26,67 @@
 //! Two keys of one set and one tag share an entry; they take it from one another, and lose only
 //! time. Readers take no lock: an entry is one word.
 //!
-//! # Memory
+//! # Growth
 //!
-//! A small table at first; the large one, once that is half full. Eight bytes and a seventh a key.
+//! As few sets are in use as the keys need, so that the table stays in the caches of the processor
+//! for as long as it can; once most entries are taken, twice as many are. All stand in one reach of
+//! memory, of which only what is used is taken from the system. A key's set is *hash x sets in use*,
+//! upper half, so it only ever moves up: an entry that an earlier growth left behind is looked at
+//! for other keys alone, who find that it is not theirs, and the promise has to be kept for sets
+//! where keys stand now. What is left behind is cleared to make room.
+//!
+//! Growth happens under the sequencer's lock. A reader that still goes by the number before it has
+//! taken its watermark before as well, so the commits that it may see outbid where it looks.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use cairn_log::vfs::AtomicWords;
 
 /// Places of hot keys of one partition. See the module.
 pub(crate) struct HotIndex {
-    small: Table,
-    large: Table,
-    uses_large: AtomicBool,
+    /// `None` if the system gave no memory, or none is allowed.
+    words: Option<AtomicWords>,
+    /// Sets in use.
+    sets: AtomicUsize,
+    sets_max: usize,
+    /// Entries that are taken, or a few more.
+    used: AtomicUsize,
 }
 
 /// What a filler saw of a key's set before it looked elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
-    of_large: bool,
+    set: usize,
     stamp: u64,
 }
 
-struct Table {
-    sets: usize,
-    memory: OnceLock<Box<[Set]>>,
-    used: AtomicUsize,
-}
-
-#[repr(align(64))]
-#[derive(Default)]
-struct Set {
+/// A cache line.
+#[derive(Clone, Copy)]
+struct Set<'a> {
     /// Odd while somebody changes the set.
-    stamp: AtomicU64,
-    entries: [AtomicU64; ENTRIES],
+    stamp: &'a AtomicU64,
+    entries: &'a [AtomicU64; ENTRIES],
 }
 
 impl HotIndex {
     /// An empty index that takes at most `bytes` of memory.
     pub(crate) fn new(bytes: u64) -> HotIndex {
-        let sets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<Set>();
-        let small = (sets / SMALL_PART).min(SMALL_SETS_MAX);
+        let sets_max = usize::try_from(bytes).unwrap_or(usize::MAX) / (WORDS * size_of::<u64>());
+        let words = match sets_max {
+            0 => None,
+            sets => AtomicWords::zeroed(sets * WORDS).ok(),
+        };
         HotIndex {
-            small: Table::new(small),
-            large: Table::new(sets - small),
-            uses_large: AtomicBool::new(false),
+            words,
+            sets: AtomicUsize::new(sets_max.min(SETS_FIRST)),
+            sets_max,
+            used: AtomicUsize::new(0),
         }
     }
 
     /// The offset of the record where the newest version of a key of this hash may stand.
     pub(crate) fn find(&self, hash: u64) -> Option<u64> {
-        let set = self.table().set(hash)?;
+        let set = self.set(self.number(hash))?;
         let tag = tag(hash);
         set.entries
             .iter()
@@ -86,19 +97,19 @@ impl HotIndex {
 
     /// What a later [`HotIndex::fill`] must show; `None` if it would be of no use.
     pub(crate) fn stamp(&self, hash: u64) -> Option<Stamp> {
-        let of_large = self.uses_large.load(Ordering::Acquire);
-        let set = self.of(of_large).set_or_new(hash)?;
-        let stamp = set.stamp.load(Ordering::Acquire);
-        (stamp & 1 == 0).then_some(Stamp { of_large, stamp })
+        let number = self.number(hash);
+        let stamp = self.set(number)?.stamp.load(Ordering::Acquire);
+        (stamp & 1 == 0).then_some(Stamp { set: number, stamp })
     }
 
     /// Enters the place of the newest sequenced version of a key, unless something of its set was
-    /// committed since `stamp` was taken.
-    pub(crate) fn fill(&self, hash: u64, record: u64, stamp: Stamp) {
-        let table = self.of(stamp.of_large);
-        let Some(set) = table.set(hash) else { return };
+    /// committed since `stamp` was taken. Says whether it is time to [grow](HotIndex::grow).
+    pub(crate) fn fill(&self, hash: u64, record: u64, stamp: Stamp) -> bool {
+        let Some(set) = self.set(stamp.set) else {
+            return false;
+        };
         if record & TAG_MASK != 0 || !set.lock(stamp.stamp) {
-            return;
+            return false;
         }
         let tag = tag(hash);
         let load = |entry: &AtomicU64| entry.load(Ordering::Relaxed);
@@ -113,75 +124,78 @@ impl HotIndex {
         let at = same.or_else(free).unwrap_or_else(|| victim().unwrap_or(0));
         set.entries[at].store(tag | record, Ordering::Release);
         set.stamp.store(stamp.stamp + 2, Ordering::Release);
-        if is_new && table.used.fetch_add(1, Ordering::Relaxed) * 2 > table.sets * ENTRIES {
-            self.uses_large.store(true, Ordering::Release);
+        if is_new {
+            self.used.fetch_add(1, Ordering::Relaxed);
         }
+        is_new && self.is_crowded()
     }
 
     /// A new version of a key is sequenced: `record` is its place, 0 if the key is deleted. The
     /// caller holds the sequencer's lock.
     pub(crate) fn outbid(&self, hash: u64, record: u64) {
-        // Both tables: readers may still be looking into the one that is left.
-        for table in [&self.small, &self.large] {
-            let Some(set) = table.set(hash) else { continue };
+        let Some(set) = self.set(self.number(hash)) else {
+            return;
+        };
+        let stamp = set.lock_spinning();
+        let tag = tag(hash);
+        for entry in set.entries {
+            let found = entry.load(Ordering::Relaxed);
+            if found != 0 && found & TAG_MASK == tag {
+                let after = if record == 0 || record & TAG_MASK != 0 {
+                    0
+                } else {
+                    tag | record
+                };
+                entry.store(after, Ordering::Release);
+            }
+        }
+        set.stamp.store(stamp + 2, Ordering::Release);
+    }
+
+    /// Whether more sets would hold more keys, and there is memory for them.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let sets = self.sets.load(Ordering::Relaxed);
+        let entries = sets * ENTRIES;
+        sets < self.sets_max && self.used.load(Ordering::Relaxed) > entries / 8 * CROWDED_EIGHTHS
+    }
+
+    /// Takes twice as many sets into use, and says how many there were: what they hold is to be
+    /// [cleared](HotIndex::clear). The caller holds the sequencer's lock.
+    pub(crate) fn grow(&self) -> usize {
+        let sets = self.sets.load(Ordering::Relaxed);
+        let more = (sets * 2).min(self.sets_max);
+        self.sets.store(more, Ordering::Release);
+        sets
+    }
+
+    /// Empties the first `sets` sets. Nobody is kept from using them meanwhile.
+    pub(crate) fn clear(&self, sets: usize) {
+        self.used.store(0, Ordering::Relaxed);
+        for set in (0..sets).filter_map(|number| self.set(number)) {
             let stamp = set.lock_spinning();
-            let tag = tag(hash);
-            for entry in &set.entries {
-                let found = entry.load(Ordering::Relaxed);
-                if found != 0 && found & TAG_MASK == tag {
-                    let after = if record == 0 || record & TAG_MASK != 0 {
-                        0
-                    } else {
-                        tag | record
-                    };
-                    entry.store(after, Ordering::Release);
-                }
+            for entry in set.entries {
+                entry.store(0, Ordering::Release);
             }
             set.stamp.store(stamp + 2, Ordering::Release);
         }
     }
 
-    fn table(&self) -> &Table {
-        self.of(self.uses_large.load(Ordering::Acquire))
-    }
-
-    fn of(&self, large: bool) -> &Table {
-        if large { &self.large } else { &self.small }
-    }
-}
-
-impl Table {
-    fn new(sets: usize) -> Table {
-        Table {
-            sets,
-            memory: OnceLock::new(),
-            used: AtomicUsize::new(0),
-        }
-    }
-
-    /// The set of a hash, if the table is in use.
-    fn set(&self, hash: u64) -> Option<&Set> {
-        let memory = self.memory.get()?;
+    /// The number of a hash's set.
+    fn number(&self, hash: u64) -> usize {
+        let sets = self.sets.load(Ordering::Acquire);
         // By the low half of the hash, since its highest bits are the tag (Lemire 2018).
         let low = hash & u64::from(u32::MAX);
-        let number = (low * self.sets as u64) >> 32;
-        memory.get(usize::try_from(number).ok()?)
+        usize::try_from((low * sets as u64) >> 32).unwrap_or(0)
     }
 
-    fn set_or_new(&self, hash: u64) -> Option<&Set> {
-        if self.sets == 0 {
-            return None;
-        }
-        self.memory.get_or_init(|| {
-            std::iter::repeat_with(Set::default)
-                .take(self.sets)
-                .collect()
-        });
-        self.set(hash)
+    fn set(&self, number: usize) -> Option<Set<'_>> {
+        let (lines, _) = self.words.as_deref()?.as_chunks::<WORDS>();
+        let [stamp, entries @ ..] = lines.get(number)?;
+        Some(Set { stamp, entries })
     }
 }
 
-impl Set {
+impl Set<'_> {
     /// Takes the set for a change if its stamp is still this one.
     fn lock(&self, stamp: u64) -> bool {
         let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
@@ -205,14 +219,19 @@ fn tag(hash: u64) -> u64 {
     hash & TAG_MASK
 }
 
+/// Of a set: its stamp, and its entries.
+const WORDS: usize = 1 + ENTRIES;
 const ENTRIES: usize = 7;
 
 /// Versions end below 2^53, and so do offsets.
 const TAG_MASK: u64 = !0 << 53;
 
-/// The small table's part of the memory, and its limit: a quarter of a mebibyte.
-const SMALL_PART: usize = 16;
-const SMALL_SETS_MAX: usize = 4 << 10;
+/// Sets in use at first: a quarter of a mebibyte.
+const SETS_FIRST: usize = 4 << 10;
+
+/// A table is crowded when more than this many eighths of its entries are taken. At five, one key
+/// in thirty finds its set full.
+const CROWDED_EIGHTHS: usize = 5;
 
 #[cfg(test)]
 mod tests;

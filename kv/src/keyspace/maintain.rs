@@ -101,6 +101,7 @@ impl Keyspace {
     /// `DiskFull`, `Io`, `Corrupt`: nothing has changed then, and a later step tries again.
     pub(crate) fn step_index(&self) -> Result<bool> {
         self.watchers.move_pins(&self.log);
+        self.grow_hot();
         let mut maintenance = self.maintenance.lock();
         if self.log.is_poisoned() {
             return Ok(false);
@@ -115,6 +116,17 @@ impl Keyspace {
             return Ok(true);
         }
         self.sweep(&mut maintenance)
+    }
+
+    fn grow_hot(&self) {
+        if !self.hot.is_crowded() {
+            return;
+        }
+        let before = {
+            let _sequencer = self.sequencer.lock();
+            self.hot.grow()
+        };
+        self.hot.clear(before);
     }
 
     /// Loops [`Keyspace::step_index`] until [`Keyspace::stop_maintaining`].

@@ -15,6 +15,7 @@ use crate::attributes::Attributes;
 use crate::bucket::state::BucketState;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::hot::Stamp;
 use crate::index::levels::{Found, LevelError, Levels};
 use crate::index::versions::{Kind, Location};
 use crate::record::{Body, BucketId, Put, Record};
@@ -39,7 +40,7 @@ impl Keyspace {
         let stamp = self.hot.stamp(hash);
         let (found, entry) = self.get_located(hash, bucket.id, key)?;
         if let (Some(stamp), true, Some(_)) = (stamp, found.is_newest, &entry) {
-            self.hot.fill(hash, found.location.record, stamp);
+            self.fill_hot(hash, found.location.record, stamp);
         }
         Ok(entry)
     }
@@ -108,7 +109,7 @@ impl Keyspace {
             && found.is_newest
             && is_current
         {
-            self.hot.fill(hash, found.location.record, stamp);
+            self.fill_hot(hash, found.location.record, stamp);
         }
         Ok(entry)
     }
@@ -271,6 +272,12 @@ impl Keyspace {
         match entry.expires_ms {
             Some(deadline) if self.clock.now_ms() >= deadline => None,
             _ => Some(entry),
+        }
+    }
+
+    fn fill_hot(&self, hash: u64, record: u64, stamp: Stamp) {
+        if self.hot.fill(hash, record, stamp) {
+            self.signal.raise();
         }
     }
 

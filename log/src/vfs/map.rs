@@ -7,6 +7,8 @@
 //! whose touch kills the process (SIGBUS). [`Published`] rules both out for the handle that made
 //! the map. For everybody else the store does: it opens a mapped file through one handle, under
 //! the lock of the store's directory, and unlinks files but never cuts one that it did not open.
+//!
+//! [`AtomicWords`] is memory of no file, for tables that are large and sparse.
 
 #![expect(
     unsafe_code,
@@ -18,8 +20,9 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use super::Map;
 use super::published::Published;
@@ -82,5 +85,41 @@ impl Map for RealMap {
         // write to a published byte happened before the `Release` store that `covers` acquired.
         let bytes = unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(offset), length) };
         Some(Cow::Borrowed(bytes))
+    }
+}
+
+/// A row of words, all zero at first, that threads share. Memory that nobody touches is not taken
+/// from the system, and what is touched comes in huge pages where the system has them, so that a
+/// random look costs one miss and not a second one for the translation of its address.
+#[derive(Debug)]
+pub struct AtomicWords(MmapRaw);
+
+impl AtomicWords {
+    /// Begins at a page, hence at a cache line.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of `words` times eight bytes; it refuses none.
+    pub fn zeroed(words: usize) -> io::Result<AtomicWords> {
+        let bytes = words.checked_mul(size_of::<AtomicU64>());
+        let memory = MmapMut::map_anon(bytes.ok_or(io::ErrorKind::OutOfMemory)?)?;
+        let memory = MmapRaw::from(memory);
+        // A wish: without it all is as right, and slower.
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage);
+        Ok(AtomicWords(memory))
+    }
+}
+
+impl std::ops::Deref for AtomicWords {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        let words = self.0.len() / size_of::<AtomicU64>();
+        // SAFETY: The mapping is private and anonymous, `self` keeps it for as long as the slice is
+        // borrowed, and it is reached through such slices alone. It begins at a page, so words are
+        // aligned, all of `words` lie in it, and any bytes, zeros at first, are an `AtomicU64`,
+        // which may be changed through a shared reference.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<AtomicU64>(), words) }
     }
 }
