@@ -1,9 +1,11 @@
 //! Ordered scans of one bucket, at one version.
 //!
 //! A scan pins the watermark at which it began and sees the bucket exactly as it was there,
-//! whatever is written meanwhile; deadlines are judged by the time at which it began. A step
-//! gathers a chunk of locations under the bucket's key lock, then reads one value at a time, so
-//! memory is bounded by the chunk and one value.
+//! whatever is written meanwhile; deadlines are judged by the time at which it began.
+//!
+//! Keys come in chunks: first their locations, from all levels at once, then their small values,
+//! which lie anywhere in the log, together. Larger values are read one at a time, as they are asked
+//! for, so memory is bounded by a chunk of small ones and one large one.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -46,7 +48,8 @@ pub struct Scan {
 
 /// The keys and entries of a scan, in order. See the module for what they show.
 ///
-/// Holding it keeps what it sees from being freed.
+/// Holding it keeps what it sees from being freed. The keys and small values of up to 64 rows
+/// share one piece of memory: whoever keeps a few of many rows does well to copy them.
 pub struct Entries {
     keyspace: Arc<Keyspace>,
     bucket: Arc<BucketState>,
@@ -60,7 +63,17 @@ pub struct Entries {
     remaining: usize,
     /// Keys that exist, the next one last.
     found: Vec<(Key, Location)>,
+    /// What of them was read already, the next one last.
+    rows: Vec<Row>,
+    chunk_keys: usize,
     exhausted: bool,
+}
+
+/// A key that exists, and what stands there, unless that is still to be read.
+pub(crate) struct Row {
+    pub(crate) key: Bytes,
+    pub(crate) location: Location,
+    pub(crate) entry: Option<Entry>,
 }
 
 impl Scan {
@@ -131,6 +144,8 @@ impl Entries {
             keys_only: scan.keys_only,
             remaining: scan.limit.unwrap_or(usize::MAX),
             found: Vec::new(),
+            rows: Vec::new(),
+            chunk_keys: CHUNK_KEYS_MIN,
             exhausted: false,
         }
     }
@@ -223,9 +238,47 @@ impl Entries {
         Ok(())
     }
 
+    fn next_row(&mut self) -> Result<Option<(Bytes, Entry)>> {
+        if self.rows.is_empty() {
+            self.read_chunk()?;
+        }
+        let Some(row) = self.rows.pop() else {
+            return Ok(None);
+        };
+        let entry = match row.entry {
+            Some(entry) => {
+                self.check_kept()?;
+                entry
+            }
+            None => self.read(&row.key, &row.location)?,
+        };
+        Ok(Some((row.key, entry)))
+    }
+
+    /// Finds the next chunk of keys and reads their small values.
+    fn read_chunk(&mut self) -> Result<()> {
+        while self.found.is_empty() && !self.exhausted && self.remaining > 0 {
+            self.gather()?;
+        }
+        self.remaining -= self.found.len();
+        if self.keys_only {
+            self.rows.extend(self.found.drain(..).map(|(key, location)| Row {
+                key: Bytes::copy_from_slice(&key),
+                location,
+                entry: None,
+            }));
+        } else {
+            self.keyspace
+                .read_small(self.bucket.id, &self.found, &mut self.rows);
+            self.found.clear();
+        }
+        Ok(())
+    }
+
     /// Finds the next chunk of keys that exist at the scan's version.
     fn gather(&mut self) -> Result<()> {
-        let chunk = CHUNK_KEYS.min(self.remaining);
+        let chunk = self.chunk_keys.min(self.remaining);
+        self.chunk_keys = CHUNK_KEYS_MAX.min(self.chunk_keys * 2);
         let mut repairs = 0;
         while self.found.len() < chunk && !self.exhausted {
             match self.walk_on(chunk) {
@@ -286,13 +339,7 @@ impl Iterator for Entries {
     /// `Corrupt`, `Io`; `Poisoned` if the log failed and what the scan shows was not durable. The
     /// scan ends after an error.
     fn next(&mut self) -> Option<Result<(Bytes, Entry)>> {
-        let next = self.next_location().and_then(|next| {
-            let Some((key, location)) = next else {
-                return Ok(None);
-            };
-            let entry = self.read(&key, &location)?;
-            Ok(Some((Bytes::copy_from_slice(&key), entry)))
-        });
+        let next = self.next_row();
         if next.is_err() {
             self.remaining = 0;
         }
@@ -323,8 +370,9 @@ fn successor_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 /// How often one step has index files made anew before it gives up.
 const REPAIRS_MAX: usize = 4;
 
-/// Keys found at once, before their values are read.
-const CHUNK_KEYS: usize = 64;
+/// Keys found at once, before their values are read: few at first, since many a scan is short.
+const CHUNK_KEYS_MIN: usize = 8;
+const CHUNK_KEYS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests;

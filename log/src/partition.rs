@@ -30,6 +30,7 @@
 mod backup;
 mod lead;
 mod mark;
+mod read;
 mod replay;
 mod retention;
 mod roll;

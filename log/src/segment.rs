@@ -147,6 +147,24 @@ impl Segment {
             .bytes(self.position(range.start)..self.position(range.end))
     }
 
+    /// Whether `offset` lies where this segment can be read.
+    pub(crate) fn holds(&self, offset: Offset) -> bool {
+        self.header.base <= offset && offset < self.published()
+    }
+
+    /// Has the processor fetch what stands at `offset`, as far as a small record reaches, without
+    /// waiting for it.
+    pub(crate) fn touch(&self, offset: Offset) {
+        let end = offset.plus(TOUCHED_BYTES).min(self.published());
+        if offset >= end {
+            return;
+        }
+        if let Some(Cow::Borrowed(bytes)) = self.bytes(offset..end) {
+            let lines = bytes.chunks(LINE_BYTES).map(|line| line[0]);
+            std::hint::black_box(lines.fold(0, |sum, byte| sum ^ byte));
+        }
+    }
+
     /// The payload of the record at `offset`, checked on this read.
     pub(crate) fn record(&self, offset: Offset) -> Result<Cow<'_, [u8]>> {
         let payload_start = offset.plus(RECORD_HEADER_BYTES as u64);
@@ -172,6 +190,10 @@ impl Segment {
         }
     }
 }
+
+/// What [`Segment::touch`] fetches; more would displace what others need.
+const TOUCHED_BYTES: u64 = 192;
+const LINE_BYTES: usize = 64;
 
 /// The name of a segment file.
 pub(crate) fn file_name(number: SegmentNumber) -> String {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering as Memory};
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 
 use super::memtable::Node;
 use super::versions::{Kind, Location};
@@ -166,25 +167,32 @@ impl Members {
         }
     }
 
-    /// Appends to `into` at most `limit` nodes of the settled keys within the bounds, from the
-    /// low end or, if `reverse`, from the high one.
+    /// Calls `visit` with at most `limit` nodes of the settled keys within the bounds, from the low
+    /// end or, if `reverse`, from the high one, and says how many there were.
+    ///
+    /// Nodes lie anywhere in memory: some dozen are fetched together, and only then looked at.
     pub(crate) fn nodes(
         &self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
         limit: usize,
-        into: &mut Vec<Arc<Node>>,
-    ) {
+        mut visit: impl FnMut(&Node),
+    ) -> usize {
         if is_empty(bounds) {
-            return;
+            return 0;
         }
         let sorted = self.sorted.read();
-        let range = sorted.range::<[u8], _>(bounds).map(|by_key| &by_key.0);
-        if reverse {
-            into.extend(range.rev().take(limit).cloned());
+        let range = sorted.range::<[u8], _>(bounds).map(|by_key| &*by_key.0);
+        let nodes: SmallVec<[&Node; NODES_AT_ONCE]> = if reverse {
+            range.rev().take(limit).collect()
         } else {
-            into.extend(range.take(limit).cloned());
+            range.take(limit).collect()
+        };
+        for together in nodes.chunks(NODES_AT_ONCE) {
+            together.iter().for_each(|node| node.touch());
+            together.iter().for_each(|node| visit(node));
         }
+        nodes.len()
     }
 
     /// All nodes in key order, those included that are not settled.
@@ -254,6 +262,9 @@ impl Ord for ByKey {
         self.0.key().cmp(other.0.key())
     }
 }
+
+/// Nodes that are fetched together. More would push one another out of the nearest cache.
+const NODES_AT_ONCE: usize = 64;
 
 /// Whether no key can lie within the bounds: such a range makes a `BTreeSet` panic.
 pub(crate) fn is_empty(bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {

@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 
 use super::levels::{LevelError, Levels, complete, key_location, run_error};
 use super::members::Members;
-use super::memtable::Node;
 use super::merged::{Entry, Range};
 use super::run::{Place, Run, RunFault};
 use super::versions::Location;
@@ -170,7 +169,9 @@ impl Level {
 struct MemtableWalk {
     members: Arc<Members>,
     course: Course,
-    nodes: std::vec::IntoIter<Arc<Node>>,
+    /// What was gathered, the next key last.
+    ahead: Vec<(Key, Location)>,
+    chunk: Chunk,
     exhausted: bool,
 }
 
@@ -179,39 +180,52 @@ impl MemtableWalk {
         MemtableWalk {
             members,
             course: course.clone(),
-            nodes: Vec::new().into_iter(),
+            ahead: Vec::new(),
+            chunk: Chunk::default(),
             exhausted: false,
         }
     }
 
     fn next(&mut self) -> Option<(Key, Location)> {
-        loop {
-            let Some(node) = self.nodes.next() else {
-                if self.exhausted {
-                    return None;
-                }
-                self.gather();
-                continue;
-            };
-            let location = match &self.course.archive {
-                Some(_) => node.versions().ever_below(self.course.watermark),
-                None => node.versions().below(self.course.watermark),
-            };
-            if location.version != 0 {
-                return Some((SmallVec::from_slice(node.key()), location));
-            }
+        while self.ahead.is_empty() && !self.exhausted {
+            self.gather();
         }
+        self.ahead.pop()
     }
 
     fn gather(&mut self) {
-        let mut nodes = Vec::with_capacity(CHUNK);
-        let (bounds, reverse) = (self.course.bounds(), self.course.reverse);
-        self.members.nodes(bounds, reverse, CHUNK, &mut nodes);
-        self.exhausted = nodes.len() < CHUNK;
-        if let Some(last) = nodes.last() {
-            self.course.go_on_behind(last.key());
+        let (course, ahead) = (&self.course, &mut self.ahead);
+        let (limit, mut last) = (self.chunk.next(), None);
+        let found = self.members.nodes(course.bounds(), course.reverse, limit, |node| {
+            let location = match &course.archive {
+                Some(_) => node.versions().ever_below(course.watermark),
+                None => node.versions().below(course.watermark),
+            };
+            let key = Key::from_slice(node.key());
+            if location.version == 0 {
+                last = Some(key);
+            } else {
+                last = None;
+                ahead.push((key, location));
+            }
+        });
+        self.exhausted = found < limit;
+        let last = last.as_ref().or(ahead.last().map(|(key, _)| key));
+        if let Some(last) = last {
+            self.course.go_on_behind(last);
         }
-        self.nodes = nodes.into_iter();
+        ahead.reverse();
+    }
+}
+
+/// How many keys are taken from a level at once: few at first, since many a scan is short.
+#[derive(Default)]
+struct Chunk(usize);
+
+impl Chunk {
+    fn next(&mut self) -> usize {
+        self.0 = (self.0 * 4).clamp(CHUNK_MIN, CHUNK_MAX);
+        self.0
     }
 }
 
@@ -224,8 +238,11 @@ struct RunWalk {
     /// Places in key order that are left.
     low: u64,
     high: u64,
-    /// Places taken from there, in the order of the walk.
-    places: std::vec::IntoIter<Place>,
+    /// Records taken from there, the next one last.
+    taken: Vec<(Key, Location)>,
+    /// What is wrong with the record behind those.
+    failed: Option<LevelError>,
+    chunk: Chunk,
     /// The record behind the last key that was given.
     ahead: Option<(Key, Location)>,
 }
@@ -250,7 +267,9 @@ impl RunWalk {
             is_history: course.archive.is_some(),
             low: first,
             high: first + entries,
-            places: Vec::new().into_iter(),
+            taken: Vec::new(),
+            failed: None,
+            chunk: Chunk::default(),
             ahead: None,
         };
         // In the walk's range all keys before `low` lie below the start, all from `high` on above
@@ -312,45 +331,76 @@ impl RunWalk {
     }
 
     fn next_record(&mut self, log: &Partition) -> Result<Option<(Key, Location)>, LevelError> {
-        let is_history = self.is_history;
-        loop {
-            if let Some(place) = self.places.find(|place| is_history || !place.is_superseded) {
-                return self.record(log, &place).map(Some);
+        while self.taken.is_empty() && self.low < self.high {
+            if let Some(error) = self.failed.take() {
+                return Err(error);
             }
-            if self.low == self.high {
-                return Ok(None);
-            }
-            let count = (self.high - self.low).min(CHUNK as u64);
-            let mut places = Vec::with_capacity(CHUNK);
-            if self.reverse {
-                self.take(self.high - count..self.high, &mut places)?;
-                places.reverse();
-                self.high -= count;
-            } else {
-                self.take(self.low..self.low + count, &mut places)?;
-                self.low += count;
-            }
-            self.places = places.into_iter();
+            self.take(log)?;
+        }
+        match self.taken.pop() {
+            Some(record) => Ok(Some(record)),
+            None => self.failed.take().map_or(Ok(None), Err),
         }
     }
 
-    fn take(&self, indices: std::ops::Range<u64>, into: &mut Vec<Place>) -> Result<(), LevelError> {
+    /// Reads the next records.
+    fn take(&mut self, log: &Partition) -> Result<(), LevelError> {
+        let count = (self.high - self.low).min(self.chunk.next() as u64);
+        let indices = if self.reverse {
+            self.high - count..self.high
+        } else {
+            self.low..self.low + count
+        };
+        let mut places = Vec::with_capacity(CHUNK_MAX);
         self.run
-            .in_key_order_range(indices, into)
-            .map_err(|fault| run_error(&self.run, fault))
+            .in_key_order_range(indices.clone(), &mut places)
+            .map_err(|fault| run_error(&self.run, fault))?;
+        let is_history = self.is_history;
+        places.retain(|place| is_history || !place.is_superseded);
+        if self.reverse {
+            places.reverse();
+        }
+        let mut offsets: SmallVec<[Offset; CHUNK_MAX]> = SmallVec::new();
+        offsets.extend(places.iter().map(|place| Offset::new(place.record)));
+        let (taken, failed) = (&mut self.taken, &mut self.failed);
+        let (run, bucket) = (&self.run, self.bucket);
+        log.with_records(&offsets, |index, payload| {
+            if failed.is_some() {
+                return;
+            }
+            let place = &places[index];
+            match payload.map(|payload| decoded(payload, place, bucket)) {
+                Ok(Some(record)) => taken.push(record),
+                Ok(None) => *failed = Some(no_key(run, place)),
+                Err(error) => *failed = Some(error.into()),
+            }
+        });
+        taken.reverse();
+        if self.reverse {
+            self.high = indices.start;
+        } else {
+            self.low = indices.end;
+        }
+        Ok(())
     }
 
     fn record(&self, log: &Partition, place: &Place) -> Result<(Key, Location), LevelError> {
         let found = log.with_record(Offset::new(place.record), |payload| {
-            let record = Record::decode(payload).ok()?;
-            let (key, location) = key_location(&record, place.record)?;
-            (record.bucket == self.bucket).then(|| (Key::from_slice(key), location))
+            decoded(payload, place, self.bucket)
         })?;
-        found.ok_or_else(|| {
-            let what = format!("no key of its bucket stands at offset {}", place.record);
-            run_error(&self.run, RunFault::Damaged(what))
-        })
+        found.ok_or_else(|| no_key(&self.run, place))
     }
+}
+
+fn decoded(payload: &[u8], place: &Place, bucket: BucketId) -> Option<(Key, Location)> {
+    let record = Record::decode(payload).ok()?;
+    let (key, location) = key_location(&record, place.record)?;
+    (record.bucket == bucket).then(|| (Key::from_slice(key), location))
+}
+
+fn no_key(run: &Run, place: &Place) -> LevelError {
+    let what = format!("no key of its bucket stands at offset {}", place.record);
+    run_error(run, RunFault::Damaged(what))
 }
 
 struct MergedWalk {
@@ -385,4 +435,5 @@ fn slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 }
 
 /// Keys taken from a level at once.
-const CHUNK: usize = 64;
+const CHUNK_MIN: usize = 4;
+const CHUNK_MAX: usize = 64;

@@ -6,9 +6,12 @@ fn node(key: &[u8]) -> Arc<Node> {
 }
 
 fn keys(members: &Members, bounds: (Bound<&[u8]>, Bound<&[u8]>), reverse: bool) -> Vec<Vec<u8>> {
-    let mut nodes = vec![];
-    members.nodes(bounds, reverse, usize::MAX, &mut nodes);
-    nodes.iter().map(|node| node.key().to_vec()).collect()
+    let mut keys = vec![];
+    let count = members.nodes(bounds, reverse, usize::MAX, |node| {
+        keys.push(node.key().to_vec());
+    });
+    assert_eq!(count, keys.len());
+    keys
 }
 
 const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
@@ -36,9 +39,7 @@ fn keys_come_in_byte_order_within_their_bounds_from_either_end() {
     let bounds = (Bound::Included(&b"b"[..]), Bound::Excluded(&b"c\0"[..]));
     assert_eq!(keys(&members, bounds, false), bytes(&["b", "bb", "c"]));
     assert_eq!(keys(&members, bounds, true), bytes(&["c", "bb", "b"]));
-    let mut first = vec![];
-    members.nodes(ALL, true, 2, &mut first);
-    assert_eq!(first.len(), 2);
+    assert_eq!(members.nodes(ALL, true, 2, |_| {}), 2);
 }
 
 #[test]
