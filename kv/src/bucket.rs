@@ -20,6 +20,7 @@ use crate::large::{Upload, ValueReader};
 use crate::limits::MULTI_GET_KEYS_MAX;
 use crate::scan::{Entries, Scan};
 use crate::store::Open;
+use crate::transaction::Transaction;
 use crate::version::{Durability, Version};
 use crate::view::View;
 use crate::watch::Watch;
@@ -333,6 +334,46 @@ impl Bucket {
     /// `BucketNotFound`.
     pub fn view(&self) -> Result<View> {
         View::begin(&self.store, &self.keyspace, &self.state)
+    }
+
+    /// Begins a transaction: reads of one moment, and writes that happen together, and only if
+    /// what was read is still so when they do. See [`Transaction`].
+    ///
+    /// # Errors
+    ///
+    /// `BucketNotFound`.
+    pub fn transaction(&self) -> Result<Transaction> {
+        Transaction::begin(&self.store, &self.keyspace, &self.state)
+    }
+
+    /// Runs `body` in a transaction and commits it; begins again, up to
+    /// [`TRANSACTION_ATTEMPTS_MAX`](crate::limits::TRANSACTION_ATTEMPTS_MAX) times in all, if
+    /// another write came between. Returns what `body` returned for the transaction that was
+    /// committed.
+    ///
+    /// ```
+    /// # use cairn_kv::{Durability, Store};
+    /// let accounts = Store::memory().bucket("accounts")?;
+    /// accounts.put("ann", "10")?;
+    /// let (left, _) = accounts.transact(Durability::Local, |transaction| {
+    ///     let ann = transaction.get("ann")?.map_or(0, |entry| entry.value[0] - b'0');
+    ///     transaction.put("ann", (ann - 1).to_string())?;
+    ///     Ok(ann - 1)
+    /// })?;
+    /// assert_eq!(left, 0);
+    /// # Ok::<(), cairn_kv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `body`, and of [`Transaction::commit`]; `VersionMismatch` or `Overloaded` only
+    /// from the last attempt.
+    pub fn transact<T>(
+        &self,
+        durability: Durability,
+        body: impl FnMut(&mut Transaction) -> Result<T>,
+    ) -> Result<(T, Receipt)> {
+        Transaction::run(&self.store, &self.keyspace, &self.state, durability, body)
     }
 
     /// The bucket as it was at `version`, whose batch is included: any version above 0 up to the

@@ -39,7 +39,8 @@ pub enum ErrorKind {
     BucketExists,
     /// The bucket still holds keys.
     BucketNotEmpty,
-    /// A condition did not hold; nothing was written. [`Error::conflict`] says on which key.
+    /// A condition did not hold, or what a transaction has read is no longer so; nothing was
+    /// written. [`Error::conflict`] says on which key: read it again, and decide anew.
     VersionMismatch,
     /// The version asked for is no longer, or not yet, readable.
     Compacted,
@@ -61,12 +62,13 @@ pub enum ErrorKind {
     Io,
 }
 
-/// The key on which a condition failed.
+/// The key on which a condition failed, or that a transaction had read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The key.
     pub key: Bytes,
-    /// Its current version, [`Version::ABSENT`] if it does not exist.
+    /// Its current version, [`Version::ABSENT`] if it does not exist. Of a key in a range that a
+    /// transaction had scanned: the version that came between, which may be that of a delete.
     pub version: Version,
 }
 
@@ -129,6 +131,19 @@ impl Error {
         };
         let mut error = Error::new(ErrorKind::VersionMismatch, message);
         error.0.conflict = Some(conflict);
+        error
+    }
+
+    /// What a transaction has read of `key` is no longer so.
+    pub(crate) fn overtaken(key: &[u8], version: Version) -> Error {
+        let message = format!(
+            "the transaction has read the key \"{}\", which has been written since or has \
+             expired: begin it again",
+            key.escape_ascii()
+        );
+        let mut error = Error::new(ErrorKind::VersionMismatch, message);
+        let key = Bytes::copy_from_slice(key);
+        error.0.conflict = Some(Conflict { key, version });
         error
     }
 

@@ -19,6 +19,7 @@
 //! # Parts
 //!
 //! * `sequence`: the order of a write;
+//! * `recent`: what was written lately, for transactions that have scanned;
 //! * `buckets`: how buckets come and go;
 //! * `read`: point reads;
 //! * `count`: how many keys there are;
@@ -34,7 +35,7 @@
 //!
 //! `sequencer` is held for the checks of a write, its append (a copy in memory) and its entry into
 //! the memtable; never across a write, a sync, or a change of segments. Under it, in this order:
-//! `levels`; a shard, a node; a bucket's members; `heads`. Readers never take it. `maintenance` is
+//! `levels`; a shard, a node; a bucket's members; `recent`; `heads`. Readers never take it. `maintenance` is
 //! held while index files are written; nobody waits for it but a writer that is two segments ahead
 //! of the runs. It comes before the sequencer.
 
@@ -47,6 +48,7 @@ mod maintain;
 mod merge;
 mod open;
 mod read;
+pub(crate) mod recent;
 mod sequence;
 mod sweep;
 mod verify;
@@ -74,6 +76,7 @@ use crate::version::Version;
 use crate::watch::watchers::Watchers;
 use heads::Heads;
 use maintain::Maintenance;
+use recent::Recent;
 
 pub(crate) use maintain::Signal;
 pub(crate) use sequence::Condition;
@@ -89,6 +92,8 @@ pub(crate) struct Keyspace {
     /// Uploads whose pieces somebody writes or reads.
     uses: Uses,
     sequencer: Mutex<Sequencer>,
+    /// The keys written while a transaction has to know.
+    recent: Recent,
     heads: Mutex<Heads>,
     /// The end of the last batch that is entered whole.
     applied: AtomicU64,

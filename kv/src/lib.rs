@@ -52,6 +52,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod topic;
+mod transaction;
 mod version;
 mod view;
 mod watch;
@@ -73,6 +74,7 @@ pub use scan::{Entries, Scan};
 pub use status::{PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use topic::{Appended, LogKind, LogRecord, LogScan};
+pub use transaction::{Transaction, TransactionEntries};
 pub use version::{Durability, Version};
 pub use view::View;
 pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent};

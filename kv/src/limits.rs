@@ -36,6 +36,20 @@ pub const CONDITION_VERSIONS_MAX: usize = 1_000;
 /// The most keys in one `multi_get`.
 pub const MULTI_GET_KEYS_MAX: usize = 10_000;
 
+/// The most keys and ranges that one transaction reads.
+pub const TRANSACTION_READS_MAX: usize = 10_000;
+
+/// The most bytes of the keys and bounds that one transaction reads.
+pub const TRANSACTION_READ_BYTES_MAX: usize = 8 << 20;
+
+/// The most bytes of memory in which a partition notes what is written while transactions that
+/// have scanned are under way: some 200,000 short keys. If more is needed to judge such a
+/// transaction, it can't commit.
+pub const TRANSACTION_NOTES_BYTES_MAX: usize = 16 << 20;
+
+/// How often [`Bucket::transact`](crate::Bucket::transact) tries before it gives up.
+pub const TRANSACTION_ATTEMPTS_MAX: usize = 64;
+
 /// The longest bucket name, in bytes. The shortest is one byte.
 pub const BUCKET_NAME_BYTES_MAX: usize = 63;
 

@@ -86,7 +86,7 @@ impl Scan {
     }
 
     /// The keys that satisfy prefix, start and end alike.
-    fn bounds(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    pub(crate) fn bounds(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
         let start = self.start.iter().chain([&self.prefix]).max();
         let start = start.filter(|start| !start.is_empty());
         let prefix_end = successor_of_prefix(&self.prefix);

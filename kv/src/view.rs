@@ -65,6 +65,11 @@ impl View {
         self.version
     }
 
+    /// What the view holds on to.
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
     /// The state of a key at the view's moment, or `None` if it did not exist.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::heads::Heads;
 use super::maintain::{MERGED_NAME, Signal, decode_state, merged_failure};
+use super::recent::Recent;
 use super::sweep::Rest;
 use super::{Keyspace, Sequencer};
 use crate::bucket::state::{BucketState, Created};
@@ -65,6 +66,7 @@ impl Keyspace {
             hot: HotIndex::new(options.hot_index_bytes),
             uses: Uses::default(),
             sequencer: Mutex::new(Sequencer::new(first)),
+            recent: Recent::new(),
             heads: Mutex::default(),
             dropping: Mutex::default(),
             maintenance: Mutex::default(),

@@ -6,6 +6,7 @@
 //! lock the sequencer
 //!   bucket still there?   a removed one refuses
 //!   conditions            against the newest sequenced version of each key, durable or not
+//!   scanned ranges        against the keys written since, which were noted: `recent`
 //!   append                the log gives the batch its place; no room -> unlock, make room, again
 //!   apply                 versions into the memtable, `applied` moves
 //! unlock
@@ -41,6 +42,7 @@ use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
 use crate::record::{Body, BucketId, LargePut, Origin, Put, Record};
 use crate::topic;
+use crate::transaction::scanned::{Overtaken, Scanned};
 use crate::version::{Durability, Version};
 
 /// What must hold of a key for a write to happen.
@@ -78,7 +80,25 @@ impl Keyspace {
         let draft = Draft::encode(id, operations, &self.clock, self.seed);
         let outcome = self
             .check_size(&draft)
-            .and_then(|()| self.sequence(bucket, &draft, conditions, durability));
+            .and_then(|()| self.sequence(bucket, &draft, conditions, None, durability));
+        draft.recycle();
+        outcome
+    }
+
+    /// [`Keyspace::submit`] of a transaction: what it has read of single keys are the conditions.
+    pub(crate) fn submit_transaction<'a>(
+        self: &Arc<Self>,
+        bucket: &Arc<BucketState>,
+        operations: impl ExactSizeIterator<Item = OperationRef<'a>>,
+        conditions: impl Iterator<Item = Condition<'a>> + Clone,
+        scanned: &'a Scanned,
+        durability: Durability,
+    ) -> Result<Commit> {
+        let draft = Draft::encode(bucket.id, operations, &self.clock, self.seed);
+        let scanned = Some(scanned);
+        let outcome = self
+            .check_size(&draft)
+            .and_then(|()| self.sequence(bucket, &draft, conditions, scanned, durability));
         draft.recycle();
         outcome
     }
@@ -106,7 +126,7 @@ impl Keyspace {
             if levels.has_older() && hashes.any(|hash| levels.may_hold_on_disk(hash)) {
                 return Ok(None);
             }
-            let judging = self.look_up(bucket.id, &draft, conditions.clone())?;
+            let judging = self.look_up(bucket.id, &draft, conditions.clone(), None)?;
             match self.try_sequence(bucket, &draft, &judging, durability)? {
                 Attempt::Answered(commit) => Ok(Some(commit)),
                 Attempt::NoRoom | Attempt::Overtaken => Ok(None),
@@ -130,11 +150,12 @@ impl Keyspace {
         bucket: &Arc<BucketState>,
         draft: &Draft<'a>,
         conditions: impl Iterator<Item = Condition<'a>> + Clone,
+        scanned: Option<&'a Scanned>,
         durability: Durability,
     ) -> Result<Commit> {
         self.seal_if_full()?;
         loop {
-            let judging = self.look_up(draft.bucket, draft, conditions.clone())?;
+            let judging = self.look_up(draft.bucket, draft, conditions.clone(), scanned)?;
             match self.try_sequence(bucket, draft, &judging, durability)? {
                 Attempt::Answered(commit) => return Ok(commit),
                 Attempt::NoRoom => self.make_room(draft.buffer.byte_len())?,
@@ -202,10 +223,12 @@ impl Keyspace {
         bucket: BucketId,
         draft: &Draft<'a>,
         conditions: impl Iterator<Item = Condition<'a>>,
+        scanned: Option<&'a Scanned>,
     ) -> Result<Judging<'a>> {
         let levels = Arc::clone(&self.levels.read());
         let mut judging = Judging {
             levels,
+            scanned,
             conditions: SmallVec::new(),
             deletes: SmallVec::new(),
         };
@@ -275,7 +298,7 @@ impl Keyspace {
         Ok(Attempt::Answered(commit))
     }
 
-    /// Checks conditions, and whether what is to be deleted exists. `None` if what was looked up
+    /// Checks conditions and what was scanned, and whether what is to be deleted exists. `None` if what was looked up
     /// has been overtaken: a memtable that was written to since is no longer in memory.
     fn judge(&self, bucket: BucketId, judging: &Judging<'_>, now_ms: u64) -> Option<Judged> {
         let mut judged = Judged {
@@ -309,12 +332,23 @@ impl Keyspace {
                 0
             };
             if !expect.holds(Version::new(current)) {
-                let refusal = Error::version_mismatch(looked_up.key, Version::new(current));
-                judged.refusal = Some(refusal);
+                let (key, current) = (looked_up.key, Version::new(current));
+                judged.refusal = Some(match judging.scanned {
+                    None => Error::version_mismatch(key, current),
+                    Some(_) => Error::overtaken(key, current),
+                });
                 judged.cause = newest.version;
                 return Some(judged);
             }
             judged.cause = judged.cause.max(newest.version);
+        }
+        if let Some(scanned) = judging.scanned {
+            if let Some(Overtaken { refusal, cause }) = scanned.judge(now_ms) {
+                judged.refusal = Some(refusal);
+                judged.cause = cause;
+                return Some(judged);
+            }
+            judged.cause = judged.cause.max(scanned.cause());
         }
         for looked_up in &judging.deletes {
             let newest = newest(looked_up);
@@ -358,6 +392,10 @@ impl Keyspace {
         if draft.bucket == bucket.id {
             bucket.written_at(version);
         }
+        if self.recent.is_noting() {
+            let keys = draft.entries.iter().map(|entry| entry.key);
+            self.recent.note(draft.bucket, version, keys);
+        }
         self.publish(sequencer, appended, time_ms);
     }
 
@@ -390,7 +428,7 @@ impl Keyspace {
     }
 
     /// Answers `refusal` once the version that caused it is durable.
-    pub(super) fn refuse(
+    pub(crate) fn refuse(
         &self,
         refusal: Error,
         cause: u64,
@@ -447,6 +485,8 @@ enum Attempt {
 /// What a write is judged by, looked up without the sequencer's lock.
 struct Judging<'a> {
     levels: Arc<Levels>,
+    /// Of a transaction.
+    scanned: Option<&'a Scanned>,
     conditions: SmallVec<[(LookedUp<'a>, &'a Expect); 1]>,
     deletes: SmallVec<[LookedUp<'a>; 1]>,
 }
@@ -459,7 +499,7 @@ struct LookedUp<'a> {
 
 impl Judging<'_> {
     fn is_empty(&self) -> bool {
-        self.conditions.is_empty() && self.deletes.is_empty()
+        self.conditions.is_empty() && self.deletes.is_empty() && self.scanned.is_none()
     }
 }
 

@@ -10,9 +10,11 @@ mod model;
 mod reads;
 mod scans;
 mod threads;
+mod transactions;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cairn_log::vfs::Vfs;
 use cairn_log::vfs::simulated::SimulatedDisk;
 
