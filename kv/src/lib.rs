@@ -70,7 +70,7 @@ pub use entry::Entry;
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use large::{Upload, ValueReader};
 pub use options::Options;
-pub use scan::{Entries, Scan};
+pub use scan::{Entries, Row, Scan};
 pub use status::{PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use topic::{Appended, LogKind, LogRecord, LogScan};

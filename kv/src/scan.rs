@@ -7,6 +7,8 @@
 //! which lie anywhere in the log, together. Larger values are read one at a time, as they are asked
 //! for, so memory is bounded by a chunk of small ones and one large one.
 
+pub(crate) mod chunk;
+
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use crate::index::versions::{Kind, Location};
 use crate::index::walk::{Course, Key, Walk};
 use crate::keyspace::{Keyspace, Pin};
 use crate::version::Version;
+use chunk::Chunk;
 
 /// Which keys to scan, and how. By default all of them, upwards, with their values.
 ///
@@ -61,19 +64,38 @@ pub struct Entries {
     walk: Option<Walk>,
     keys_only: bool,
     remaining: usize,
-    /// Keys that exist, the next one last.
-    found: Vec<(Key, Location)>,
-    /// What of them was read already, the next one last.
-    rows: Vec<Row>,
+    /// Keys that exist.
+    found: Chunk,
+    /// The next of them.
+    next: usize,
     chunk_keys: usize,
     exhausted: bool,
 }
 
-/// A key that exists, and what stands there, unless that is still to be read.
-pub(crate) struct Row {
-    pub(crate) key: Bytes,
-    pub(crate) location: Location,
-    pub(crate) entry: Option<Entry>,
+/// A key and its entry, as a scan lends them.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Row<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value. Empty in a scan of keys only, and where it is [kept in
+    /// pieces](crate::ValueReader).
+    pub value: &'a [u8],
+    /// The version of the batch that wrote it.
+    pub version: Version,
+    /// The deadline, in milliseconds since 1970, after which the key no longer exists.
+    pub expires_ms: Option<u64>,
+    /// Bytes of the value, also where the value is left out.
+    pub size: u64,
+    /// An attribute block.
+    attributes: &'a [u8],
+}
+
+impl Row<'_> {
+    /// What stands beside the value. Empty in a scan of keys only.
+    pub fn attributes(&self) -> Attributes {
+        Attributes::copied(self.attributes)
+    }
 }
 
 impl Scan {
@@ -139,12 +161,17 @@ impl Entries {
                 reverse: scan.reverse,
                 watermark: pin.watermark,
                 archive: pin.past.as_ref().map(|past| Arc::clone(&past.archive)),
+                value_bytes_max: if scan.keys_only {
+                    0
+                } else {
+                    VALUE_BYTES_TOGETHER
+                },
             },
             walk: None,
             keys_only: scan.keys_only,
             remaining: scan.limit.unwrap_or(usize::MAX),
-            found: Vec::new(),
-            rows: Vec::new(),
+            found: Chunk::default(),
+            next: 0,
             chunk_keys: CHUNK_KEYS_MIN,
             exhausted: false,
         }
@@ -182,17 +209,29 @@ impl Entries {
         self.version
     }
 
+    /// The next key and its entry, lent until the next call: that costs less than the iterator,
+    /// which gives what can be kept.
+    ///
+    /// # Errors
+    ///
+    /// Those of the iterator. The scan ends after an error.
+    pub fn next_row(&mut self) -> Result<Option<Row<'_>>> {
+        match self.step() {
+            Ok(Some(at)) => Ok(Some(self.found.row(at))),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.remaining = 0;
+                Err(error)
+            }
+        }
+    }
+
     /// The next key, where its value stands, and when it expires, without reading the value.
     pub(crate) fn next_location(&mut self) -> Result<Option<(Key, Location)>> {
-        if self.remaining == 0 {
-            return Ok(None);
-        }
-        while self.found.is_empty() && !self.exhausted {
-            self.gather()?;
-        }
-        let next = self.found.pop();
-        self.remaining -= usize::from(next.is_some());
-        Ok(next)
+        Ok(self.go_on(false)?.map(|at| {
+            let (key, location) = self.found.location(at);
+            (Key::from_slice(key), *location)
+        }))
     }
 
     /// Also shows keys whose deadline has passed, until their tombstone is logged.
@@ -238,45 +277,44 @@ impl Entries {
         Ok(())
     }
 
-    fn next_row(&mut self) -> Result<Option<(Bytes, Entry)>> {
-        if self.rows.is_empty() {
-            self.read_chunk()?;
-        }
-        let Some(row) = self.rows.pop() else {
+    /// Goes on to the next key and has its entry read; says which of the chunk it is.
+    fn step(&mut self) -> Result<Option<usize>> {
+        let Some(at) = self.go_on(!self.keys_only)? else {
             return Ok(None);
         };
-        let entry = match row.entry {
-            Some(entry) => {
-                self.check_kept()?;
-                entry
-            }
-            None => self.read(&row.key, &row.location)?,
-        };
-        Ok(Some((row.key, entry)))
+        self.check_kept()?;
+        if !self.keys_only && !self.found.is_read(at) {
+            let (key, location) = self.found.location(at);
+            let entry = self.keyspace.read(self.bucket.id, key, location)?;
+            self.found.read_apart(at, entry);
+        }
+        Ok(Some(at))
     }
 
-    /// Finds the next chunk of keys and reads their small values.
-    fn read_chunk(&mut self) -> Result<()> {
-        while self.found.is_empty() && !self.exhausted && self.remaining > 0 {
+    /// Goes on to the next key, with the small values of its chunk read if they are wanted.
+    fn go_on(&mut self, with_values: bool) -> Result<Option<usize>> {
+        if self.remaining == 0 {
+            return Ok(None);
+        }
+        if self.next == self.found.len() {
             self.gather()?;
+            if with_values {
+                let id = self.bucket.id;
+                self.keyspace.read_small(id, &mut self.found, VALUE_BYTES_TOGETHER);
+            }
         }
-        self.remaining -= self.found.len();
-        if self.keys_only {
-            self.rows.extend(self.found.drain(..).map(|(key, location)| Row {
-                key: Bytes::copy_from_slice(&key),
-                location,
-                entry: None,
-            }));
-        } else {
-            self.keyspace
-                .read_small(self.bucket.id, &self.found, &mut self.rows);
-            self.found.clear();
+        if self.next == self.found.len() {
+            return Ok(None);
         }
-        Ok(())
+        self.next += 1;
+        self.remaining -= 1;
+        Ok(Some(self.next - 1))
     }
 
     /// Finds the next chunk of keys that exist at the scan's version.
     fn gather(&mut self) -> Result<()> {
+        self.found.clear();
+        self.next = 0;
         let chunk = self.chunk_keys.min(self.remaining);
         self.chunk_keys = CHUNK_KEYS_MAX.min(self.chunk_keys * 2);
         let mut repairs = 0;
@@ -297,7 +335,6 @@ impl Entries {
                 }
             }
         }
-        self.found.reverse();
         Ok(())
     }
 
@@ -307,25 +344,25 @@ impl Entries {
             Some(walk) => walk,
             none => none.insert(Walk::new(&self.pin.levels, log, &self.course)?),
         };
-        while self.found.len() < chunk {
-            let next = walk.next(log);
-            let Some((key, location)) = next.inspect_err(|_| {
-                if let Some((last, _)) = self.found.last() {
-                    self.course.go_on_behind(last);
-                }
-            })?
-            else {
-                self.exhausted = true;
-                return Ok(());
-            };
-            if location.is_live(self.now_ms) {
-                self.found.push((key, location));
+        let (found, now_ms) = (&mut self.found, self.now_ms);
+        let outcome = loop {
+            if found.len() == chunk {
+                break Ok(());
             }
-        }
-        if let Some((last, _)) = self.found.last() {
+            match walk.next(log) {
+                Ok(Some(next)) if next.location.is_live(now_ms) => found.push(&next),
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    self.exhausted = true;
+                    break Ok(());
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        if let Some(last) = found.last_key() {
             self.course.go_on_behind(last);
         }
-        Ok(())
+        outcome
     }
 }
 
@@ -339,11 +376,13 @@ impl Iterator for Entries {
     /// `Corrupt`, `Io`; `Poisoned` if the log failed and what the scan shows was not durable. The
     /// scan ends after an error.
     fn next(&mut self) -> Option<Result<(Bytes, Entry)>> {
-        let next = self.next_row();
-        if next.is_err() {
-            self.remaining = 0;
+        match self.step() {
+            Ok(at) => at.map(|at| Ok(self.found.entry(at))),
+            Err(error) => {
+                self.remaining = 0;
+                Some(Err(error))
+            }
         }
-        next.transpose()
     }
 }
 
@@ -373,6 +412,9 @@ const REPAIRS_MAX: usize = 4;
 /// Keys found at once, before their values are read: few at first, since many a scan is short.
 const CHUNK_KEYS_MIN: usize = 8;
 const CHUNK_KEYS_MAX: usize = 64;
+
+/// Values up to this length are read with those of the other keys of their chunk.
+const VALUE_BYTES_TOGETHER: u64 = 1 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,9 @@
 //! log's memory map alive instead, so it costs no copy, and holds its segment for as long as the
 //! caller holds it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cairn_log::{Offset, RecordBytes};
 use smallvec::SmallVec;
 
@@ -20,9 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::hot::Stamp;
 use crate::index::levels::{Found, LevelError, Levels};
 use crate::index::versions::{Kind, Location};
-use crate::index::walk::Key;
 use crate::record::{Body, BucketId, Put, Record};
-use crate::scan::Row;
+use crate::scan::chunk::Chunk;
 use crate::version::Version;
 
 impl Keyspace {
@@ -323,60 +321,27 @@ impl Keyspace {
         record.ok_or_else(|| self.not_the_value(key, location))
     }
 
-    /// Appends a row for each of these keys, with its entry if the value is small and nothing is
-    /// wrong with it. One piece of memory takes all that is read.
-    pub(crate) fn read_small(
-        &self,
-        bucket: BucketId,
-        keys: &[(Key, Location)],
-        rows: &mut Vec<Row>,
-    ) {
+    /// Reads values of at most `value_bytes_max` that a chunk lacks, together. Where anything is
+    /// wrong they stay unread.
+    pub(crate) fn read_small(&self, bucket: BucketId, chunk: &mut Chunk, value_bytes_max: u64) {
         let is_small = |location: &Location| {
-            location.kind == Kind::Value && location.value_bytes <= VALUE_BYTES_TOGETHER
+            location.kind == Kind::Value && location.value_bytes <= value_bytes_max
         };
-        let small = |&(_, (_, location)): &(usize, &(Key, Location))| is_small(location);
-        let small = keys.iter().enumerate().filter(small);
-        let mut offsets: SmallVec<[Offset; ROWS]> = SmallVec::new();
-        let mut of_rows: SmallVec<[usize; ROWS]> = SmallVec::new();
-        for (row, (_, location)) in small {
+        let mut offsets: SmallVec<[Offset; KEYS_OF_A_CHUNK]> = SmallVec::new();
+        let mut keys: SmallVec<[usize; KEYS_OF_A_CHUNK]> = SmallVec::new();
+        for (at, location) in chunk.unread().filter(|(_, location)| is_small(location)) {
             offsets.push(Offset::new(location.record));
-            of_rows.push(row);
+            keys.push(at);
         }
-        let bytes = keys.iter().map(|(key, location)| {
-            let value = if is_small(location) { location.value_bytes } else { 0 };
-            key.len() + usize::try_from(value).unwrap_or(0)
-        });
-        let mut memory = BytesMut::with_capacity(bytes.sum());
-        let mut read: SmallVec<[Option<(Range<usize>, Entry)>; ROWS]> = SmallVec::new();
-        read.resize_with(keys.len(), || None);
         self.log.with_records(&offsets, |index, payload| {
-            let (row, Ok(payload)) = (of_rows[index], payload) else {
-                return;
-            };
-            let (key, location) = &keys[row];
-            if let Some((put, _)) = expect_put(payload, bucket, key, location.record) {
-                let start = memory.len();
-                memory.extend_from_slice(put.value);
-                let found = entry(&put, Bytes::new(), location.version);
-                read[row] = Some((start..memory.len(), found));
+            let (key, location) = chunk.location(keys[index]);
+            let put = payload
+                .ok()
+                .and_then(|payload| expect_put(payload, bucket, key, location.record));
+            if let Some((put, _)) = put {
+                chunk.read(keys[index], &put);
             }
         });
-        let keys_start = memory.len();
-        keys.iter().for_each(|(key, _)| memory.extend_from_slice(key));
-        let memory = memory.freeze();
-        let mut end = keys_start;
-        rows.extend(keys.iter().zip(read).map(|((key, location), read)| {
-            let start = end;
-            end += key.len();
-            Row {
-                key: memory.slice(start..end),
-                location: *location,
-                entry: read.map(|(range, found)| Entry {
-                    value: memory.slice(range),
-                    ..found
-                }),
-            }
-        }));
     }
 
     /// The error of a record that is not what the index says.
@@ -438,11 +403,8 @@ fn entry(put: &Put<'_>, value: Bytes, version: u64) -> Entry {
 /// Values up to this length are copied out of the log.
 const VALUE_BYTES_COPIED: usize = 16 << 10;
 
-/// Values up to this length are read together, a chunk of a scan at once.
-const VALUE_BYTES_TOGETHER: u64 = 1 << 10;
-
-/// The rows of a chunk.
-const ROWS: usize = 64;
+/// For how many keys of a chunk there is room without an allocation.
+const KEYS_OF_A_CHUNK: usize = 64;
 
 /// How often one read has index files made anew before it gives up.
 const REPAIRS_MAX: usize = 4;

@@ -158,9 +158,10 @@ impl Keyspace {
                 if walked >= *left {
                     break false;
                 }
-                let Some((key, location)) = walk.next(&self.log)? else {
+                let Some(next) = walk.next(&self.log)? else {
                     break true;
                 };
+                let (key, location) = (Key::from_slice(next.key), next.location);
                 walked += 1;
                 if location.kind != Kind::Tombstone && location.expires_ms != 0 {
                     if location.expires_ms <= now_ms {
@@ -286,6 +287,7 @@ fn whole(bucket: BucketId) -> Course {
         reverse: false,
         watermark: 0,
         archive: None,
+        value_bytes_max: 0,
     }
 }
 

@@ -284,6 +284,7 @@ fn find_in_gap(
         reverse: false,
         watermark: u64::MAX,
         archive: None,
+        value_bytes_max: 0,
     };
     let log = keyspace.log();
     // There are no files among these levels.
@@ -292,17 +293,18 @@ fn find_in_gap(
         other => Error::new(ErrorKind::Io, other.to_string()),
     };
     let mut walk = Walk::new(levels, log, &course).map_err(failed)?;
-    while let Some((key, location)) = walk.next(log).map_err(failed)? {
+    while let Some(next) = walk.next(log).map_err(failed)? {
+        let (key, location) = (next.key, next.location);
         if location.version < pin.watermark {
             continue;
         }
         // Of a key that expired, and is now deleted, nothing was shown.
         let is_gone = location.kind == Kind::Tombstone;
         let now_ms = keyspace.clock().now_ms();
-        if is_gone && !keyspace.visible_at(bucket.id, &key, pin)?.is_live(now_ms) {
+        if is_gone && !keyspace.visible_at(bucket.id, key, pin)?.is_live(now_ms) {
             continue;
         }
-        return Ok(Some(Overtaken::by(&key, location.version)));
+        return Ok(Some(Overtaken::by(key, location.version)));
     }
     Ok(None)
 }

@@ -62,16 +62,16 @@ fn pieces_of(store: &Store, bucket: BucketId) -> Vec<Vec<u8>> {
         reverse: false,
         watermark: u64::MAX,
         archive: None,
+        value_bytes_max: 0,
     };
     let (pin, _) = keyspace.pin();
-    let next = |walk: &mut Walk| walk.next(keyspace.log()).map_err(|error| error.to_string());
     let mut walk = Walk::new(&pin.levels, keyspace.log(), &course)
         .ok()
         .unwrap();
     let mut keys = Vec::new();
-    while let Some((key, location)) = next(&mut walk).unwrap() {
-        if location.kind != Kind::Tombstone {
-            keys.push(key.to_vec());
+    while let Some(next) = walk.next(keyspace.log()).ok().unwrap() {
+        if next.location.kind != Kind::Tombstone {
+            keys.push(next.key.to_vec());
         }
     }
     keys
