@@ -332,10 +332,10 @@ const SHARDS: usize = 256;
 const KEY_BYTES_INLINE: usize = 24;
 
 /// What a key takes: its node, its place in the table, and its place in the bucket's order.
-const NODE_BYTES: usize = 176;
+const NODE_BYTES: usize = 144;
 
-/// What each further version of a key takes; vectors grow by doubling.
-const VERSION_BYTES: usize = 48;
+/// What each further version of a key takes, the first of them more than others.
+const VERSION_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests;

@@ -46,11 +46,16 @@ impl Location {
     }
 }
 
-/// The versions of one key in one memtable.
+/// The versions of one key in one memtable. Most keys have one, and take no more memory than that.
 #[derive(Debug)]
 pub(crate) struct Versions {
     /// [`Location::NONE`] if all that is here is superseded.
     newest: Location,
+    others: Option<Box<Others>>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
     /// Ascending.
     older: Vec<Location>,
     /// Versions that were moved here although newer ones existed, in no order. Only history asks
@@ -62,8 +67,7 @@ impl Versions {
     pub(crate) const fn new() -> Versions {
         Versions {
             newest: Location::NONE,
-            older: Vec::new(),
-            superseded: Vec::new(),
+            others: None,
         }
     }
 
@@ -77,18 +81,17 @@ impl Versions {
         if self.newest.version < watermark {
             return self.newest;
         }
-        let count = self
-            .older
-            .partition_point(|location| location.version < watermark);
+        let older = self.older();
+        let count = older.partition_point(|location| location.version < watermark);
         match count.checked_sub(1) {
-            Some(at) => self.older[at],
+            Some(at) => older[at],
             None => Location::NONE,
         }
     }
 
     /// The newest version below `watermark` of all that are here, superseded ones included.
     pub(crate) fn ever_below(&self, watermark: u64) -> Location {
-        self.superseded
+        self.superseded()
             .iter()
             .filter(|location| location.version < watermark)
             .fold(self.below(watermark), |best, location| {
@@ -104,17 +107,22 @@ impl Versions {
     pub(crate) fn newest_first(&self) -> impl Iterator<Item = Location> {
         std::iter::once(self.newest)
             .filter(|newest| newest.version != 0)
-            .chain(self.older.iter().rev().copied())
+            .chain(self.older().iter().rev().copied())
+    }
+
+    fn older(&self) -> &[Location] {
+        self.others.as_ref().map_or(&[], |others| &others.older)
     }
 
     /// The versions that were moved here although newer ones existed.
     pub(crate) fn superseded(&self) -> &[Location] {
-        &self.superseded
+        self.others.as_ref().map_or(&[], |others| &others.superseded)
     }
 
     /// Adds a version that was superseded when it was moved here.
     pub(crate) fn add_superseded(&mut self, location: Location) {
-        self.superseded.push(location);
+        let others = self.others.get_or_insert_default();
+        others.superseded.push(location);
     }
 
     /// Adds the next version and returns the one before. Does nothing and returns `None` if the
@@ -126,7 +134,12 @@ impl Versions {
         }
         let before = std::mem::replace(&mut self.newest, location);
         if before.version != 0 {
-            self.older.push(before);
+            let others = self.others.get_or_insert_default();
+            if others.older.is_empty() {
+                // Most keys that are overwritten are so once.
+                others.older.reserve_exact(1);
+            }
+            others.older.push(before);
         }
         Some(before)
     }
