@@ -35,12 +35,20 @@
 //! what is alive in them. A segment that was judged and left is judged again when another one has
 //! been dropped or it has lost an eighth more. Only what is merged is counted, and merges come
 //! before the log outgrows what they are worth.
+//!
+//! # A full disk
+//!
+//! Moves and tombstones then go into the log's reserve. What was deleted since the last merge is not
+//! counted, and a merge may have no room; so if no victim is known, each merged segment is judged
+//! as it stands, and history yields to space: if a segment is half dead without it, the floor is
+//! raised to the newest durable version. Space that comes back goes to the reserve first, then to writes and index files.
 
 mod floor;
 mod judge;
 mod relocate;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -58,12 +66,13 @@ use relocate::MOVE_RECORDS;
 /// What garbage collection remembers from step to step.
 #[derive(Default)]
 pub(super) struct Garbage {
-    /// The segment whose records are moved, and the levels that may still lead to it.
-    leaving: Option<Leaving>,
+    /// Segments whose records are moved, and the levels that may still lead to them.
+    leaving: Vec<Leaving>,
     /// Segments that were judged and left: by base, the dead bytes and the drops at that time.
     left: HashMap<u64, (u64, u64)>,
     /// How many segments have been dropped.
     drops: u64,
+    search: Search,
 }
 
 struct Leaving {
@@ -72,19 +81,24 @@ struct Leaving {
     held_by: Vec<Weak<Levels>>,
 }
 
+/// The search for space on a full disk: one look at every merged segment, whatever is counted of it.
+#[derive(Default)]
+struct Search {
+    /// Where the log ended when the search began.
+    since: u64,
+    judged: BTreeSet<u64>,
+    ended: bool,
+}
+
 impl Keyspace {
     /// Does one step: gives a segment back whose records are moved, or chooses a victim and moves
     /// them. Says whether it did anything.
     pub(super) fn collect_garbage(&self, maintenance: &mut Maintenance) -> Result<bool> {
-        if let Some(leaving) = &maintenance.garbage.leaving {
-            if leaving
-                .held_by
-                .iter()
-                .any(|levels| levels.strong_count() > 0)
-            {
-                return Ok(false);
-            }
-            return self.drop_leaving(maintenance);
+        match self.drop_leaving(maintenance)? {
+            Drops::Done => return Ok(true),
+            // They hold what would be moved now as well.
+            Drops::HeldByReaders => return Ok(false),
+            Drops::None => {}
         }
         let levels = Arc::clone(&self.levels.read());
         let Some(merged) = &levels.merged else {
@@ -94,19 +108,59 @@ impl Keyspace {
             decode_state(merged).map_err(|fault| super::maintain::merged_failure(&fault))?;
         let garbage = &maintenance.garbage;
         let floor = self.floor().max(self.floor_due(&state));
-        let Some((row, dead)) = choose(&state, garbage, floor) else {
-            return Ok(false);
+        let Some((row, dead)) = self.choose(&state, garbage, floor) else {
+            return self.search_space(maintenance, &levels, &state);
         };
         let drops = garbage.drops;
         self.raise_floor(floor)?;
-        let moved = self.move_out(maintenance, &levels, &state, &row)?;
+        let moved = self.move_out(maintenance, &levels, &state, &row, floor)?;
         let garbage = &mut maintenance.garbage;
         match moved {
-            Some(leaving) => garbage.leaving = Some(leaving),
+            Some(leaving) => garbage.leaving.push(leaving),
             None => {
                 garbage.left.insert(row.base, (dead, drops));
             }
         }
+        Ok(true)
+    }
+
+    /// On a full disk: judges one more segment, whatever is counted of it. Says whether there was
+    /// one; a search that found nothing begins anew when something has been sequenced.
+    fn search_space(
+        &self,
+        maintenance: &mut Maintenance,
+        levels: &Arc<Levels>,
+        state: &IndexState,
+    ) -> Result<bool> {
+        if !self.is_disk_full(maintenance) {
+            return Ok(false);
+        }
+        let search = &mut maintenance.garbage.search;
+        if search.ended {
+            let since = self.log.end().get();
+            if search.since == since {
+                return Ok(false);
+            }
+            *search = Search {
+                since,
+                ..Search::default()
+            };
+        }
+        let garbage = &maintenance.garbage;
+        let Some(row) = self.most_hopeful(state, garbage) else {
+            maintenance.garbage.search.ended = true;
+            return Ok(false);
+        };
+        // History yields, to what can be read now. Its segment stays, so the moment's time does too.
+        let (newest, _) = self.durable_head();
+        let floor = self.floor().max(newest);
+        let moved = if row.end <= floor {
+            self.move_out(maintenance, levels, state, &row, floor)?
+        } else {
+            None
+        };
+        maintenance.garbage.search.judged.insert(row.base);
+        maintenance.garbage.leaving.extend(moved);
         Ok(true)
     }
 
@@ -116,17 +170,19 @@ impl Keyspace {
         let state = levels.merged.as_ref().map(|merged| decode_state(merged));
         let Some(Ok(state)) = state else { return };
         let floor = self.floor().max(self.floor_due(&state));
-        let count = victims(&state, &maintenance.garbage, floor).count();
+        let count = self.victims(&state, &maintenance.garbage, floor).count();
         self.victims.store(count, Ordering::Relaxed);
     }
 
-    /// Judges a victim and moves what is alive in it; `None` if that is too much.
+    /// Judges a victim by what history shows from `floor` on, and moves what is alive in it; `None`
+    /// if that is too much.
     fn move_out(
         &self,
         maintenance: &mut Maintenance,
         levels: &Arc<Levels>,
         state: &IndexState,
         row: &SegmentRow,
+        floor: u64,
     ) -> Result<Option<Leaving>> {
         let archive = self.archive(levels)?;
         let is_victim = |run: &&Arc<Run>| run.head().identity.base == row.base;
@@ -140,7 +196,7 @@ impl Keyspace {
             others: sealed.filter(|run| !is_victim(run)).cloned().collect(),
             archive,
             victim: Arc::clone(&victim),
-            floor: self.floor(),
+            floor,
         };
         let judged = self.judge_victim(&trial, row.end - row.base);
         let Judged { moves, forgotten } = match judged {
@@ -154,6 +210,8 @@ impl Keyspace {
             }
             Err(error) => return self.repair(maintenance, levels, error).map(|_| None),
         };
+        // Durable before anything that it uncovers is left behind.
+        self.raise_floor(floor)?;
         self.move_controls(maintenance, &trial)?;
         for batch in moves.chunks(MOVE_RECORDS) {
             self.move_batch(maintenance, &trial, batch)?;
@@ -175,56 +233,109 @@ impl Keyspace {
         }))
     }
 
-    fn drop_leaving(&self, maintenance: &mut Maintenance) -> Result<bool> {
-        let Some(leaving) = &maintenance.garbage.leaving else {
-            return Ok(false);
+    /// Drops a segment whose records are moved, if there is one that nobody holds.
+    fn drop_leaving(&self, maintenance: &mut Maintenance) -> Result<Drops> {
+        let is_held = |leaving: &Leaving| {
+            let mut levels = leaving.held_by.iter();
+            levels.any(|levels| levels.strong_count() > 0)
         };
-        let base = leaving.base;
-        match self.log.drop_segment(Offset::new(base)) {
-            Ok(Dropped::Done) => {}
-            Ok(Dropped::Pinned) => return Ok(false),
-            // Neither can be: a victim is merged, and merged segments are not the newest.
-            Ok(Dropped::Newest) | Err(cairn_log::Error::OutOfRange { .. }) => {}
-            Err(error) => return Err(error.into()),
+        let garbage = &mut maintenance.garbage;
+        let mut outcome = Drops::None;
+        for at in 0..garbage.leaving.len() {
+            let leaving = &garbage.leaving[at];
+            if is_held(leaving) {
+                outcome = Drops::HeldByReaders;
+                continue;
+            }
+            let (base, number) = (leaving.base, leaving.number);
+            match self.log.drop_segment(Offset::new(base)) {
+                Ok(Dropped::Done) => {}
+                // A watch that lags: it is cut off in time, and the others need not wait for it.
+                Ok(Dropped::Pinned) => continue,
+                // Neither can be: a victim is merged, and merged segments are not the newest.
+                Ok(Dropped::Newest) | Err(cairn_log::Error::OutOfRange { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.archive.lock().remove(&base);
+            let (vfs, directory) = (self.log.vfs().as_ref(), self.log.directory());
+            // A run without its segment is never looked at; what is left is removed at the next
+            // open.
+            let _ = run::remove_file(vfs, directory, number);
+            garbage.leaving.remove(at);
+            garbage.left.remove(&base);
+            garbage.drops += 1;
+            return Ok(Drops::Done);
         }
-        self.archive.lock().remove(&base);
-        let (vfs, directory) = (self.log.vfs().as_ref(), self.log.directory());
-        // A run without its segment is never looked at; what is left is removed at the next open.
-        let _ = run::remove_file(vfs, directory, leaving.number);
-        maintenance.garbage.leaving = None;
-        maintenance.garbage.left.remove(&base);
-        maintenance.garbage.drops += 1;
-        Ok(true)
+        Ok(outcome)
+    }
+
+    /// The merged segments that are worth a judgement and that history no longer reads whole, each
+    /// with how much seems dead in it.
+    fn victims(
+        &self,
+        state: &IndexState,
+        garbage: &Garbage,
+        floor: u64,
+    ) -> impl Iterator<Item = (SegmentRow, u64)> {
+        let is_due = move |(row, dead): &(SegmentRow, u64)| {
+            let bytes = row.end - row.base;
+            let known = garbage.left.get(&row.base);
+            let is_left = known.is_some_and(|&(dead_then, drops_then)| {
+                drops_then == garbage.drops && *dead < dead_then + bytes / 8
+            });
+            row.end <= floor && 2 * dead > bytes && !is_left
+        };
+        self.movable(state, garbage).filter(is_due)
+    }
+
+    /// The victim with the most to give back.
+    fn choose(
+        &self,
+        state: &IndexState,
+        garbage: &Garbage,
+        floor: u64,
+    ) -> Option<(SegmentRow, u64)> {
+        self.victims(state, garbage, floor).max_by_key(rank)
+    }
+
+    /// The segment that a search looks at next: one below the history floor if it can be.
+    fn most_hopeful(&self, state: &IndexState, garbage: &Garbage) -> Option<SegmentRow> {
+        let floor = self.floor();
+        let judged = &garbage.search.judged;
+        let rows = self.movable(state, garbage);
+        let rows = rows.filter(|(row, _)| !judged.contains(&row.base));
+        let (row, _) = rows.max_by_key(|one| (one.0.end <= floor, rank(one)))?;
+        Some(row)
+    }
+
+    /// The merged segments that can be dropped once they are empty, each with how much seems dead
+    /// in it. What is pinned would be moved for nothing yet.
+    fn movable(
+        &self,
+        state: &IndexState,
+        garbage: &Garbage,
+    ) -> impl Iterator<Item = (SegmentRow, u64)> {
+        // Tombstones count as dead here: the judgement tells.
+        let dead_in = |row: &SegmentRow| row.dead_bytes() + row.tombstone_bytes;
+        let is_leaving = |base| garbage.leaving.iter().any(|leaving| leaving.base == base);
+        let rows = state.segments.iter();
+        let rows = rows
+            .filter(move |row| !is_leaving(row.base) && !self.log.is_pinned(Offset::new(row.end)));
+        rows.map(move |row| (*row, dead_in(row)))
     }
 }
 
-/// The merged segments that are worth a judgement and that history no longer reads whole, each
-/// with how much seems dead in it.
-fn victims(
-    state: &IndexState,
-    garbage: &Garbage,
-    floor: u64,
-) -> impl Iterator<Item = (SegmentRow, u64)> {
-    // Tombstones count as dead here: the judgement tells.
-    let dead_in = |row: &SegmentRow| row.dead_bytes() + row.tombstone_bytes;
-    let is_due = move |(row, dead): &(SegmentRow, u64)| {
-        let bytes = row.end - row.base;
-        let known = garbage.left.get(&row.base);
-        let is_left = known.is_some_and(|&(dead_then, drops_then)| {
-            drops_then == garbage.drops && *dead < dead_then + bytes / 8
-        });
-        row.end <= floor && 2 * dead > bytes && !is_left
-    };
-    let rows = state.segments.iter().map(move |row| (*row, dead_in(row)));
-    rows.filter(is_due)
+/// What became of the segments whose records are moved.
+enum Drops {
+    Done,
+    HeldByReaders,
+    /// There are none, or pins hold them.
+    None,
 }
 
-/// The victim with the most to give back.
-fn choose(state: &IndexState, garbage: &Garbage, floor: u64) -> Option<(SegmentRow, u64)> {
-    // Of those that are about as dead, the oldest: what is dead in it keeps tombstones alive.
-    let rank = |&(row, dead): &(SegmentRow, u64)| {
-        let sixteenths = dead * 16 / (row.end - row.base).max(1);
-        (sixteenths, std::cmp::Reverse(row.base))
-    };
-    victims(state, garbage, floor).max_by_key(rank)
+/// By how dead they are; of those that are about as dead, the oldest: what is dead in it keeps
+/// tombstones alive.
+fn rank(&(row, dead): &(SegmentRow, u64)) -> (u64, Reverse<u64>) {
+    let sixteenths = dead * 16 / (row.end - row.base).max(1);
+    (sixteenths, Reverse(row.base))
 }

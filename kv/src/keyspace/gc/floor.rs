@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use cairn_log::BatchBuffer;
+use cairn_log::{BatchBuffer, Claim};
 
 use crate::error::Result;
 use crate::index::state::IndexState;
@@ -25,11 +25,13 @@ impl Keyspace {
         batch.record(|bytes| record.encode(bytes));
         let commit = loop {
             let mut sequencer = self.sequencer.lock();
-            let appended = self.append_control(&mut sequencer, &batch, |_| {})?;
+            let appended = self.append_control(&mut sequencer, Claim::Collect, &batch, |_| {})?;
             drop(sequencer);
             match appended {
                 Some((appended, _)) => break appended.commit,
-                None => self.log.make_room(batch.byte_len())?,
+                None => self
+                    .log
+                    .make_room_claiming(Claim::Collect, batch.byte_len())?,
             }
         };
         commit.wait()?;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cairn_log::{BatchBuffer, Durability, Offset};
+use cairn_log::{BatchBuffer, Claim, Durability, Offset};
 
 use super::judge::{Move, Trial, Verdict};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +15,7 @@ use crate::index::levels::{Levels, key_location};
 use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
 use crate::keyspace::Keyspace;
-use crate::keyspace::maintain::{MEMTABLES_WAITING_MAX, Maintenance};
+use crate::keyspace::maintain::{MEMTABLES_WAITING_MAX, Maintenance, postponed};
 use crate::keyspace::open::control_time_ms;
 use crate::keyspace::sweep::{BATCH_KEYS, Doomed};
 use crate::record::{BucketId, Moved, Origin, Record};
@@ -44,7 +44,9 @@ impl Keyspace {
             let (now, later) = moves.split_at(taken);
             match self.sequence_moves(trial, now, &batch, &entered)? {
                 Sequenced::All => moves = later.to_vec(),
-                Sequenced::NoRoom => self.make_room_for_moves(maintenance, batch.byte_len())?,
+                Sequenced::NoRoom => {
+                    self.make_room_for_moves(maintenance, Claim::Collect, batch.byte_len())?
+                }
                 Sequenced::Overtaken(stale) => {
                     let mut index = 0;
                     moves.retain(|_| {
@@ -129,7 +131,16 @@ impl Keyspace {
             return Ok(Sequenced::Overtaken(stale));
         }
         let time_ms = self.clock.now_ms();
-        let Some(appended) = self.log.try_append(batch, time_ms, Durability::Buffered)? else {
+        // On a full disk, what a recovery must copy after a crash is kept short.
+        let durability = if self.log.is_disk_full() {
+            Durability::Local
+        } else {
+            Durability::Buffered
+        };
+        let appended = self
+            .log
+            .try_append_claiming(Claim::Collect, batch, time_ms, durability)?;
+        let Some(appended) = appended else {
             return Ok(Sequenced::NoRoom);
         };
         self.begin_segment(&mut sequencer, &appended);
@@ -191,16 +202,23 @@ impl Keyspace {
         }
     }
 
+    /// Makes room for what who maintains writes to the log.
     pub(in crate::keyspace) fn make_room_for_moves(
         &self,
         maintenance: &mut Maintenance,
+        claim: Claim,
         bytes: usize,
     ) -> Result<()> {
         // Not `make_room`: that waits for who maintains, and that is us.
         while self.levels.read().memtables.len() > MEMTABLES_WAITING_MAX {
-            self.write_oldest_run(maintenance)?;
+            // On a full disk more of them wait: there are not many segments to come.
+            if !postponed(self.write_oldest_run(maintenance))? {
+                break;
+            }
         }
-        self.log.make_room(bytes).map_err(Error::from)
+        self.log
+            .make_room_claiming(claim, bytes)
+            .map_err(Error::from)
     }
 
     /// Moves the records of a victim that are no key's.
@@ -225,13 +243,13 @@ impl Keyspace {
                 loop {
                     let mut sequencer = self.sequencer.lock();
                     if self
-                        .append_control(&mut sequencer, batch, |_| {})?
+                        .append_control(&mut sequencer, Claim::Collect, batch, |_| {})?
                         .is_some()
                     {
                         break;
                     }
                     drop(sequencer);
-                    self.make_room_for_moves(maintenance, batch.byte_len())?;
+                    self.make_room_for_moves(maintenance, Claim::Collect, batch.byte_len())?;
                 }
             }
         }
@@ -253,7 +271,7 @@ impl Keyspace {
             let id = bucket.id.pieces();
             let doomed = of_buckets.remove(&id).unwrap_or_default();
             for some in doomed.chunks(BATCH_KEYS) {
-                self.bury(maintenance, levels, &bucket, id, some)?;
+                self.bury(maintenance, levels, &bucket, id, some, Claim::Collect)?;
             }
         }
         Ok(())
