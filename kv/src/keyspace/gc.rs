@@ -184,19 +184,8 @@ impl Keyspace {
         row: &SegmentRow,
         floor: u64,
     ) -> Result<Option<Leaving>> {
-        let archive = self.archive(levels)?;
-        let is_victim = |run: &&Arc<Run>| run.head().identity.base == row.base;
-        let Some(victim) = archive.iter().find(is_victim).cloned() else {
+        let Some(trial) = self.trial(levels, state, row, floor)? else {
             return Ok(None);
-        };
-        let sealed = levels.runs.iter().chain(&archive);
-        let trial = Trial {
-            state,
-            levels,
-            others: sealed.filter(|run| !is_victim(run)).cloned().collect(),
-            archive,
-            victim: Arc::clone(&victim),
-            floor,
         };
         let judged = self.judge_victim(&trial, row.end - row.base);
         let Judged { moves, forgotten } = match judged {
@@ -228,8 +217,32 @@ impl Keyspace {
         let held_by = self.superseded_levels.lock().clone();
         Ok(Some(Leaving {
             base: row.base,
-            number: victim.head().identity.segment,
+            number: trial.victim.head().identity.segment,
             held_by,
+        }))
+    }
+
+    /// What a victim is judged by; `None` if it has no run.
+    fn trial<'a>(
+        &self,
+        levels: &'a Arc<Levels>,
+        state: &'a IndexState,
+        row: &SegmentRow,
+        floor: u64,
+    ) -> Result<Option<Trial<'a>>> {
+        let archive = self.archive(levels)?;
+        let is_victim = |run: &&Arc<Run>| run.head().identity.base == row.base;
+        let Some(victim) = archive.iter().find(is_victim).cloned() else {
+            return Ok(None);
+        };
+        let sealed = levels.runs.iter().chain(&archive);
+        Ok(Some(Trial {
+            state,
+            levels,
+            others: sealed.filter(|run| !is_victim(run)).cloned().collect(),
+            archive,
+            victim,
+            floor,
         }))
     }
 
@@ -339,3 +352,6 @@ fn rank(&(row, dead): &(SegmentRow, u64)) -> (u64, Reverse<u64>) {
     let sixteenths = dead * 16 / (row.end - row.base).max(1);
     (sixteenths, Reverse(row.base))
 }
+
+#[cfg(test)]
+mod tests;
