@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cairn_log::vfs::{MemoryDisk, Vfs};
-use cairn_log::{BatchBuffer, Clock, Log};
+use cairn_log::{BatchBuffer, Claim, Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
 use crate::background;
@@ -203,7 +203,9 @@ impl Store {
                     commit.wait()?;
                     return Ok(());
                 }
-                Dropping::NoRoom => keyspace.log().make_room(LONE_RECORD_BYTES_MAX)?,
+                Dropping::NoRoom => keyspace
+                    .log()
+                    .make_room_claiming(Claim::Delete, LONE_RECORD_BYTES_MAX)?,
                 Dropping::Written => {}
             }
         }
@@ -362,14 +364,18 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `DiskFull`, `Io`, `Poisoned`; later writes meet the same.
+    /// `Io`, `Poisoned`; later writes meet the same. What a full disk postpones is no error here.
     pub fn step(&self) -> Result<bool> {
         let mut worked = false;
         for keyspace in &self.0.keyspaces {
             let log = keyspace.log();
             worked |= log.step_commit();
             worked |= log.step_idle()?;
-            worked |= log.step_prepare()?;
+            // A full disk stops no other step: some of them give space back.
+            worked |= match log.step_prepare() {
+                Err(cairn_log::Error::DiskFull { .. }) => false,
+                prepared => prepared?,
+            };
             worked |= keyspace.step_index()?;
         }
         Ok(worked)

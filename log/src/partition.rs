@@ -39,7 +39,7 @@ mod tail;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -52,7 +52,7 @@ use crate::log::Options;
 use crate::recovery::{Recovered, RecoveryReport};
 use crate::retired::Retired;
 use crate::segment::Segment;
-use crate::segment::prepare::Spare;
+use crate::segment::spares::{Claim, Spares};
 use crate::slots::Slots;
 use crate::superblock::Superblock;
 use crate::vfs::{File, Vfs};
@@ -114,8 +114,9 @@ pub struct Partition {
     retired: Mutex<Retired>,
     dropped_end: AtomicU64,
     pins: Arc<Pins>,
-    spare: Mutex<Option<Spare>>,
-    spare_serial: AtomicU64,
+    spares: Mutex<Spares>,
+    /// The last attempt to prepare a segment found no room for it.
+    full: AtomicBool,
     newest_time_ms: AtomicU64,
     /// When (clock's elapsed time, in ms) the newest group was written.
     written_at_ms: AtomicU64,
@@ -142,6 +143,8 @@ struct Tail {
     rolling: bool,
     /// The superblock says "open", so frames may be written.
     armed: bool,
+    /// There is no reserve but what is left of the active segment.
+    scarce: bool,
     stopping: bool,
     /// A written group's buffer, kept to be filled again.
     buffer: Vec<u8>,
@@ -201,7 +204,7 @@ pub struct PartitionStatus {
     pub segments: usize,
     /// Bytes of log in them.
     pub bytes: u64,
-    /// Bytes of files that are prepared for log to come: the spare, and the unused room of the
+    /// Bytes of files that are prepared for log to come: the spares, and the unused room of the
     /// segment being written.
     pub prepared_bytes: u64,
     /// Batches appended since the partition was opened.
@@ -232,12 +235,14 @@ impl Partition {
             leading: false,
             rolling: false,
             armed: false,
+            // Not known before the first write asks for room.
+            scarce: !recovered.segments.is_empty(),
             stopping: false,
             buffer: Vec::new(),
             watchers: Vec::new(),
         };
         let time_ms = recovered.superblock.1.time_ms;
-        Arc::new(Partition {
+        let partition = Arc::new(Partition {
             id,
             log,
             vfs,
@@ -255,15 +260,18 @@ impl Partition {
             dropped_end: AtomicU64::new(recovered.retired.end().get()),
             retired: Mutex::new(recovered.retired),
             pins: Arc::default(),
-            spare: Mutex::new(None),
-            spare_serial: AtomicU64::new(1),
+            spares: Mutex::default(),
+            full: AtomicBool::new(false),
             newest_time_ms: AtomicU64::new(time_ms),
             written_at_ms: AtomicU64::new(0),
             unsynced_since_ms: AtomicU64::new(0),
             recovery: recovered.report,
             counters: Counters::default(),
             options,
-        })
+        });
+        // Before others take the space. What hinders it is told to the first write.
+        let _ = partition.restore_reserve(Claim::Collect);
+        partition
     }
 
     /// The partition's number.
@@ -308,7 +316,23 @@ impl Partition {
         time_ms: u64,
         durability: Durability,
     ) -> Result<Option<Appended>> {
-        self.append_if(batch, time_ms, durability, |_| true)
+        self.append_if(Claim::Write, batch, time_ms, durability, |_| true)
+    }
+
+    /// [`Partition::try_append`] for what may take a part of the reserve: then the room is made by
+    /// [`Partition::make_room_claiming`], for the same claim.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Partition::try_append`].
+    pub fn try_append_claiming(
+        self: &Arc<Self>,
+        claim: Claim,
+        batch: &BatchBuffer,
+        time_ms: u64,
+        durability: Durability,
+    ) -> Result<Option<Appended>> {
+        self.append_if(claim, batch, time_ms, durability, |_| true)
     }
 
     /// [`Partition::try_append`] at this offset, for a batch that says where it stands: also
@@ -324,11 +348,14 @@ impl Partition {
         time_ms: u64,
         durability: Durability,
     ) -> Result<Option<Appended>> {
-        self.append_if(batch, time_ms, durability, |end| end == offset)
+        self.append_if(Claim::Write, batch, time_ms, durability, |end| {
+            end == offset
+        })
     }
 
     fn append_if(
         self: &Arc<Self>,
+        claim: Claim,
         batch: &BatchBuffer,
         time_ms: u64,
         durability: Durability,
@@ -338,7 +365,7 @@ impl Partition {
         let bytes = batch.byte_len();
         let mut tail = self.tail.lock();
         self.check_poison()?;
-        if !tail.has_room(bytes) || !is_there(tail.end) {
+        if !tail.has_room(claim, bytes) || !is_there(tail.end) {
             return Ok(None);
         }
         let Some(active) = tail.active.clone() else {
@@ -481,10 +508,9 @@ impl Partition {
 
     /// Where the partition stands.
     pub fn status(&self) -> PartitionStatus {
-        // Not waited for while one is being prepared: it holds nothing yet.
-        let spare = self.spare.try_lock();
-        let spare = spare.and_then(|spare| spare.as_ref().map(|spare| spare.file_bytes));
-        let spare = spare.unwrap_or(0);
+        // Not waited for while one is being prepared.
+        let spares = self.spares.try_lock();
+        let spares = spares.map_or(0, |spares| spares.byte_len());
         let active = self.active.read().clone();
         let room = active.map_or(0, |active| active.segment.limit().since(self.end()));
         let segments = self.segments.read();
@@ -500,7 +526,7 @@ impl Partition {
                 .iter()
                 .map(|segment| segment.published().since(segment.base()))
                 .sum(),
-            prepared_bytes: spare + room,
+            prepared_bytes: spares + room,
             batches: self.counters.batches.load(Ordering::Relaxed),
             writes: self.counters.writes.load(Ordering::Relaxed),
             syncs: self.counters.syncs.load(Ordering::Relaxed),
@@ -581,15 +607,12 @@ impl fmt::Debug for Partition {
 }
 
 impl Tail {
-    fn has_room(&self, bytes: usize) -> bool {
-        let Some(active) = &self.active else {
-            return false;
-        };
+    fn has_room(&self, claim: Claim, bytes: usize) -> bool {
         let pending = self.open.as_ref().map_or(0, |open| open.bytes.len());
         self.armed
             && !self.rolling
             && !self.stopping
-            && self.end.plus(bytes as u64) <= active.segment.limit()
+            && self.active_has_room(claim, bytes)
             && (pending == 0 || pending + bytes <= GROUP_BYTES_MAX)
     }
 

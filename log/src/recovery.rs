@@ -281,7 +281,7 @@ fn cut(
     } else {
         tail.vouched.max(newest.header.base)
     };
-    let copy = if cut_end < tail.end {
+    let mut copy = if cut_end < tail.end {
         Some(copy_tail(place, newest, cut_end, tail.end)?)
     } else {
         None
@@ -299,9 +299,12 @@ fn cut(
         ..block
     };
     publish(&mut slots, &published)?;
-    segments.push(Arc::new(newest.segment(cut_end)?));
-    if let Some(mut copy) = copy {
+    if let Some(copy) = &mut copy {
         copy.path = adopt(place, copy.header.number)?;
+    }
+    newest.give_back_behind(cut_end);
+    segments.push(Arc::new(newest.segment(cut_end)?));
+    if let Some(copy) = copy {
         segments.push(Arc::new(copy.segment(tail.end)?));
     }
     let report = RecoveryReport {

@@ -25,6 +25,7 @@
 
 pub(crate) mod prepare;
 pub(crate) mod sectors;
+pub(crate) mod spares;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -9,8 +9,11 @@
 //! ```
 //!
 //! SIGTERM or SIGINT: no more connections, idle ones closed, watches ended, running requests finished within
-//! `shutdown_grace_ms` (a second signal ends the wait), the store closed, exit 0. A store that a
-//! failed write has closed to writes ends in exit 1, since its close is not a clean one.
+//! `shutdown_grace_ms` (a second signal ends the wait), the store closed, exit 0.
+//!
+//! A store that a failed write has closed to writes ends the same way and by itself, in exit 1:
+//! only a reopen clears it, and whoever watches over the process starts another. Until the running
+//! requests are finished `/readyz` answers 503 on connections that are there.
 
 mod connection;
 mod connections;
@@ -40,6 +43,8 @@ const BACKLOG: u32 = 4096;
 const DESCRIPTORS_RESERVED: u64 = 512;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How often it is looked whether the store still takes writes.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
 
 /// Runs a server to its end; true when all of it went well.
 pub(crate) fn run(config: Config) -> Result<bool, Failure> {
@@ -83,6 +88,9 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     tokio::select! {
         () = accept(listener, &connections, gate, limits) => {}
         () = signals.next() => {}
+        () = closed_to_writes(&store) => tracing::error!(
+            "a disk write failed and the store takes no more: ending, so that it is opened anew"
+        ),
     }
     tracing::info!(open = connections.open(), "shutting down");
     app.shut_down();
@@ -101,6 +109,18 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         tracing::error!("a disk write had failed: the store did not close cleanly");
     }
     Ok(writable)
+}
+
+/// Returns once a failed write has closed the store to writes.
+async fn closed_to_writes(store: &Embedded) {
+    let mut looks = tokio::time::interval(LOOK_PERIOD);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if store.status().await.is_ok_and(|status| !status.writable) {
+            return;
+        }
+    }
 }
 
 async fn accept(

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use cairn_log::{Appended, BatchBuffer};
+use cairn_log::{Appended, BatchBuffer, Claim};
 
 use super::{Keyspace, Sequencer};
 use crate::bucket::name::BucketName;
@@ -41,7 +41,8 @@ impl Keyspace {
         };
         let batch = lone_record(id, body);
         let mut sequencer = self.sequencer.lock();
-        let Some((appended, time_ms)) = self.append_control(&mut sequencer, &batch, |_| {})? else {
+        let created = self.append_control(&mut sequencer, Claim::Write, &batch, |_| {})?;
+        let Some((appended, time_ms)) = created else {
             return Ok(None);
         };
         let created = Created {
@@ -74,7 +75,7 @@ impl Keyspace {
             dropping.retain(|bucket| bucket.dropped().is_some_and(|at| at >= settled));
             dropping.push(Arc::clone(bucket));
         };
-        match self.append_control(&mut sequencer, &batch, note)? {
+        match self.append_control(&mut sequencer, Claim::Delete, &batch, note)? {
             Some((appended, _)) => Ok(Dropping::Sequenced(appended.commit)),
             None => Ok(Dropping::NoRoom),
         }
@@ -85,12 +86,16 @@ impl Keyspace {
     pub(super) fn append_control(
         &self,
         sequencer: &mut Sequencer,
+        claim: Claim,
         batch: &BatchBuffer,
         note: impl FnOnce(u64),
     ) -> Result<Option<(Appended, u64)>> {
         let time_ms = self.clock.now_ms();
         let durability = cairn_log::Durability::Local;
-        let Some(appended) = self.log.try_append(batch, time_ms, durability)? else {
+        let appended = self
+            .log
+            .try_append_claiming(claim, batch, time_ms, durability)?;
+        let Some(appended) = appended else {
             return Ok(None);
         };
         self.begin_segment(sequencer, &appended);

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cairn_log::SegmentSpan;
+use cairn_log::{Claim, SegmentSpan};
 use parking_lot::{Condvar, Mutex};
 
 use super::gc::Garbage;
@@ -46,6 +46,17 @@ pub(super) struct Maintenance {
     pub(super) garbage: Garbage,
     pub(super) pass: Option<Pass>,
     pub(super) rest: Rest,
+    /// The last attempt to write an index file found no room for it.
+    pub(super) is_starved: bool,
+}
+
+impl Maintenance {
+    /// Notes whether an index file found room.
+    pub(super) fn noting<T>(&mut self, written: Result<T>) -> Result<T> {
+        let error = written.as_ref().err();
+        self.is_starved = error.is_some_and(|error| error.kind() == ErrorKind::DiskFull);
+        written
+    }
 }
 
 /// Wakes the thread that writes index files.
@@ -98,7 +109,7 @@ impl Keyspace {
     ///
     /// # Errors
     ///
-    /// `DiskFull`, `Io`, `Corrupt`: nothing has changed then, and a later step tries again.
+    /// `Io`, `Corrupt`: nothing has changed then, and a later step tries again.
     pub(crate) fn step_index(&self) -> Result<bool> {
         self.watchers.move_pins(&self.log);
         self.grow_hot();
@@ -106,16 +117,26 @@ impl Keyspace {
         if self.log.is_poisoned() {
             return Ok(false);
         }
-        if self.write_oldest_run(&mut maintenance)? {
+        // What is given back on a full disk goes to the log's reserve before the index takes some.
+        if self.is_disk_full(&maintenance) && postponed(self.collect_garbage(&mut maintenance))? {
+            self.note_victims(&maintenance);
             return Ok(true);
         }
-        let worked =
-            self.merge_runs(&mut maintenance)? || self.collect_garbage(&mut maintenance)?;
+        if postponed(self.write_oldest_run(&mut maintenance))? {
+            return Ok(true);
+        }
+        let worked = postponed(self.merge_runs(&mut maintenance))?
+            || postponed(self.collect_garbage(&mut maintenance))?;
         if worked {
             self.note_victims(&maintenance);
             return Ok(true);
         }
-        self.sweep(&mut maintenance)
+        postponed(self.sweep(&mut maintenance))
+    }
+
+    /// Whether the log or the index lacks space.
+    pub(super) fn is_disk_full(&self, maintenance: &Maintenance) -> bool {
+        self.log.is_disk_full() || maintenance.is_starved
     }
 
     fn grow_hot(&self) {
@@ -149,19 +170,21 @@ impl Keyspace {
     }
 
     /// Makes room in the log, at the pace of those who write runs and merge them.
-    pub(super) fn make_room(&self, bytes: usize) -> Result<()> {
-        self.keep_pace()?;
-        self.log.make_room(bytes).map_err(Error::from)
+    pub(super) fn make_room(&self, claim: Claim, bytes: usize) -> Result<()> {
+        self.keep_pace(claim)?;
+        self.log
+            .make_room_claiming(claim, bytes)
+            .map_err(Error::from)
     }
 
     /// Goes on to another segment if the memtable of this one has grown too large.
-    pub(super) fn seal_if_full(&self) -> Result<()> {
+    pub(super) fn seal_if_full(&self, claim: Claim) -> Result<()> {
         if !self.is_full() {
             return Ok(());
         }
-        self.keep_pace()?;
+        self.keep_pace(claim)?;
         if self.is_full() {
-            self.log.seal()?;
+            unless_claimed(claim, self.log.seal().map_err(Error::from))?;
         }
         Ok(())
     }
@@ -172,7 +195,13 @@ impl Keyspace {
         levels.active().byte_len() as u64 >= self.options.memtable_bytes
     }
 
-    fn keep_pace(&self) -> Result<()> {
+    /// Waits until the index is not too far behind. What claims the log's reserve does not wait
+    /// for an index file that the disk has no room for: not much of it can come.
+    fn keep_pace(&self, claim: Claim) -> Result<()> {
+        unless_claimed(claim, self.catch_up())
+    }
+
+    fn catch_up(&self) -> Result<()> {
         loop {
             let levels = Arc::clone(&self.levels.read());
             let is_behind =
@@ -204,13 +233,14 @@ impl Keyspace {
     }
 
     /// Writes the run of the oldest memtable that takes no writes any more.
-    pub(super) fn write_oldest_run(&self, _maintenance: &mut Maintenance) -> Result<bool> {
+    pub(super) fn write_oldest_run(&self, maintenance: &mut Maintenance) -> Result<bool> {
         let levels = Arc::clone(&self.levels.read());
         let Some(memtable) = levels.memtables[1..].last() else {
             return Ok(false);
         };
         let span = self.span(memtable.base())?;
-        let run = Arc::new(self.write_run(&levels, memtable, &span)?);
+        let written = self.write_run(&levels, memtable, &span);
+        let run = Arc::new(maintenance.noting(written)?);
         self.replace_levels(|current| {
             let mut memtables = current.memtables.clone();
             memtables.retain(|other| !Arc::ptr_eq(other, memtable));
@@ -477,6 +507,22 @@ impl Keyspace {
         };
         let cache_bytes = usize::try_from(self.options.cache_bytes).unwrap_or(usize::MAX);
         Merged::open(self.log.vfs(), &path, identity, cache_bytes)
+    }
+}
+
+/// What a full disk stops is tried again by a later step, and until then nothing has changed.
+pub(super) fn postponed(outcome: Result<bool>) -> Result<bool> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::DiskFull => Ok(false),
+        outcome => outcome,
+    }
+}
+
+/// What a full disk stops does not stop those who claim the log's reserve.
+fn unless_claimed(claim: Claim, outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if claim != Claim::Write && error.kind() == ErrorKind::DiskFull => Ok(()),
+        outcome => outcome,
     }
 }
 

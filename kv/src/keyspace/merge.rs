@@ -10,7 +10,8 @@
 //! When runs have a million entries, and a tenth of those that are merged: then the bytes written
 //! per put stay flat as keys grow. Or earlier, if the log that they stand for is worth more than
 //! what the merge will write: small keys under large values, or few keys overwritten again and
-//! again, would otherwise hold back their garbage for long.
+//! again, would otherwise hold back their garbage for long. Or when the disk is full, since only
+//! what is merged is collected.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,11 +39,15 @@ impl Keyspace {
         let merged_keys = levels.merged.as_ref().map_or(0, |merged| merged.len());
         let enough = self.options.merge_entries.max(merged_keys / MERGED_PART);
         if levels.runs.is_empty()
-            || (entries < enough && levels.runs.len() < RUNS_MAX && !is_worth_it(&levels.runs))
+            || (entries < enough
+                && levels.runs.len() < RUNS_MAX
+                && !is_worth_it(&levels.runs)
+                && !self.log.is_disk_full())
         {
             return Ok(false);
         }
-        self.merge(maintenance, &levels)?;
+        let merged = self.merge(maintenance, &levels);
+        maintenance.noting(merged)?;
         Ok(true)
     }
 

@@ -42,8 +42,8 @@ impl Keyspace {
     ///
     /// # Errors
     ///
-    /// `Corrupt`, naming the offset, if a record cannot have been written by this code; `DiskFull`
-    /// and `Io` if an index file has to be written again and cannot be.
+    /// `Corrupt`, naming the offset, if a record cannot have been written by this code; `Io`, and
+    /// of the merged index `DiskFull`, if an index file has to be written again and cannot be.
     pub(crate) fn open(
         log: Arc<Partition>,
         clock: Arc<BelievedClock>,
@@ -106,9 +106,14 @@ impl Keyspace {
                 continue;
             }
             let is_newest = at + 1 == spans.len();
-            match (!is_newest).then(|| self.open_run(span)).flatten() {
+            let mut run = (!is_newest).then(|| self.open_run(span)).flatten();
+            // Runs lie below memtables. If the disk is too full for those, more of the log is
+            // replayed into memory instead.
+            if run.is_some() && !self.write_waiting(&mut levels, &spans)? {
+                run = None;
+            }
+            match run {
                 Some(run) => {
-                    self.write_waiting(&mut levels, &spans)?;
                     opening.run(&run)?;
                     levels.runs.insert(0, Arc::new(run));
                 }
@@ -183,17 +188,24 @@ impl Keyspace {
         Run::open(vfs, directory, &self.run_identity(span)).ok()
     }
 
-    /// Writes the runs of all memtables, oldest first.
-    fn write_waiting(&self, levels: &mut Levels, spans: &[SegmentSpan]) -> Result<()> {
+    /// Writes the runs of all memtables, oldest first; `false` if the disk is too full, and then the
+    /// others stay.
+    fn write_waiting(&self, levels: &mut Levels, spans: &[SegmentSpan]) -> Result<bool> {
         while let Some(memtable) = levels.memtables.pop() {
             let base = memtable.base();
             let span = spans.iter().rfind(|span| span.base.get() == base);
             if let Some(span) = span {
-                let run = self.write_run(levels, &memtable, span)?;
-                levels.runs.insert(0, Arc::new(run));
+                match self.write_run(levels, &memtable, span) {
+                    Ok(run) => levels.runs.insert(0, Arc::new(run)),
+                    Err(error) if error.kind() == ErrorKind::DiskFull => {
+                        levels.memtables.push(memtable);
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

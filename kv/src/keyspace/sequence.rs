@@ -26,7 +26,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cairn_log::{Appended, BatchBuffer, Offset};
+use cairn_log::{Appended, BatchBuffer, Claim, Offset};
 use smallvec::SmallVec;
 
 use super::{Keyspace, Sequencer};
@@ -153,12 +153,13 @@ impl Keyspace {
         scanned: Option<&'a Scanned>,
         durability: Durability,
     ) -> Result<Commit> {
-        self.seal_if_full()?;
+        let claim = draft.claim();
+        self.seal_if_full(claim)?;
         loop {
             let judging = self.look_up(draft.bucket, draft, conditions.clone(), scanned)?;
             match self.try_sequence(bucket, draft, &judging, durability)? {
                 Attempt::Answered(commit) => return Ok(commit),
-                Attempt::NoRoom => self.make_room(draft.buffer.byte_len())?,
+                Attempt::NoRoom => self.make_room(claim, draft.buffer.byte_len())?,
                 Attempt::Overtaken => {}
             }
         }
@@ -179,7 +180,7 @@ impl Keyspace {
         data: &[u8],
         durability: Durability,
     ) -> Result<(Offset, Offset, Commit)> {
-        self.seal_if_full()?;
+        self.seal_if_full(Claim::Write)?;
         let options = PutOptions::default();
         loop {
             let mut sequencer = self.sequencer.lock();
@@ -200,7 +201,7 @@ impl Keyspace {
                 .try_append_at(at, &draft.buffer, now_ms, log_durability)?;
             let Some(appended) = appended else {
                 drop(sequencer);
-                self.make_room(draft.buffer.byte_len())?;
+                self.make_room(Claim::Write, draft.buffer.byte_len())?;
                 continue;
             };
             self.apply(&mut sequencer, topics, &draft, &appended, now_ms);
@@ -281,9 +282,12 @@ impl Keyspace {
                 .unchanged(judged.cause, durability)
                 .map(Attempt::Answered);
         }
-        let appended = self
-            .log
-            .try_append(&draft.buffer, now_ms, durability.into())?;
+        let appended = self.log.try_append_claiming(
+            draft.claim(),
+            &draft.buffer,
+            now_ms,
+            durability.into(),
+        )?;
         let Some(appended) = appended else {
             return Ok(Attempt::NoRoom);
         };
@@ -598,6 +602,15 @@ impl<'a> Draft<'a> {
             entries,
             has_puts,
             has_deletes,
+        }
+    }
+
+    /// Deletes may take from the reserve: a full disk is freed by them.
+    fn claim(&self) -> Claim {
+        if self.has_puts {
+            Claim::Write
+        } else {
+            Claim::Delete
         }
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use cairn_log::{BatchBuffer, Durability};
+use cairn_log::{BatchBuffer, Claim, Durability};
 
 use super::Keyspace;
 use super::maintain::Maintenance;
@@ -125,7 +125,8 @@ impl Keyspace {
             let (expired, ended) =
                 self.find_expired(maintenance, &levels, &mut course, now_ms, &mut left, pass)?;
             for some in expired.chunks(BATCH_KEYS) {
-                self.bury(maintenance, &levels, &bucket, bucket.id, some)?;
+                let claim = Claim::Delete;
+                self.bury(maintenance, &levels, &bucket, bucket.id, some, claim)?;
             }
             if ended {
                 pass.buckets.pop();
@@ -206,6 +207,7 @@ impl Keyspace {
         bucket: &Arc<BucketState>,
         id: BucketId,
         doomed: &[Doomed],
+        claim: Claim,
     ) -> Result<()> {
         let mut expired: Vec<&Doomed> = doomed.iter().collect();
         while !expired.is_empty() {
@@ -249,10 +251,13 @@ impl Keyspace {
                 continue;
             }
             let time_ms = self.clock.now_ms();
-            let appended = self.log.try_append(&batch, time_ms, Durability::Buffered)?;
+            let durability = Durability::Buffered;
+            let appended = self
+                .log
+                .try_append_claiming(claim, &batch, time_ms, durability)?;
             let Some(appended) = appended else {
                 drop(sequencer);
-                self.make_room_for_moves(maintenance, batch.byte_len())?;
+                self.make_room_for_moves(maintenance, claim, batch.byte_len())?;
                 continue;
             };
             self.begin_segment(&mut sequencer, &appended);

@@ -5,6 +5,7 @@ mod conditions;
 mod crash;
 mod durability;
 mod expiry;
+mod full_disk;
 mod large;
 mod model;
 mod reads;

@@ -66,6 +66,8 @@ impl Watcher {
         let mut pin = self.pin.lock();
         if bytes_above(spans, position) > self.lag_bytes {
             *pin = None;
+        } else if pin.is_none() && position < log.dropped_end() {
+            // Cut off: what it has not seen is gone in part, and the rest is no use to it.
         } else if pin.as_ref().is_none_or(|pin| pin.from() < position) {
             // The new one is taken before the old one goes.
             *pin = Some(log.pin(position));

@@ -94,9 +94,7 @@ impl Partition {
         self.wake_watchers();
         self.finish_drops();
         self.drain()?;
-        if let Some(spare) = self.spare.lock().take() {
-            let _ = self.vfs.remove(&spare.path);
-        }
+        self.spares.lock().clear(self.vfs.as_ref());
         let mut superblock = self.superblock.lock();
         let (slots, block) = &mut *superblock;
         if block.closed {

@@ -41,7 +41,7 @@ impl Partition {
     /// # Errors
     ///
     /// [`Error::OutOfRange`] if no retained segment begins at `base`; [`Error::DiskFull`] if there
-    /// is no room for a page of bookkeeping (nothing is dropped); [`Error::Poisoned`];
+    /// is no room for a page of bookkeeping, not even what is reserved for it (nothing is dropped); [`Error::Poisoned`];
     /// [`Error::OutcomeUnknown`] if the bookkeeping failed, which poisons the partition: the next
     /// open shows all of the segment, or nothing. [`Error::Io`] if the file could not be unlinked
     /// although it is dropped: the next open unlinks it.
@@ -76,7 +76,13 @@ impl Partition {
             let start = segment.header().previous_end;
             retired.with(segment.number(), start, segment.published())
         });
-        next.prepare(&owner)?;
+        next.prepare(&owner).or_else(|error| {
+            let is_full = matches!(error, Error::DiskFull { .. });
+            if is_full && self.spares.lock().release_ballast(self.vfs.as_ref()) {
+                return next.prepare(&owner);
+            }
+            Err(error)
+        })?;
         next.publish(&owner)
             .map_err(|error| self.poison_with(&error))?;
         self.dropped_end.store(next.end().get(), Ordering::Release);
@@ -108,6 +114,13 @@ impl Partition {
             pins: Arc::clone(&self.pins),
             from,
         }
+    }
+
+    /// Whether a pin holds the segment that ends at `end`.
+    ///
+    /// Cost: a short lock.
+    pub fn is_pinned(&self, end: Offset) -> bool {
+        self.pins.held.lock().hold(end)
     }
 
     /// Waits until no drop is under way. Called when no new one can begin.
@@ -164,6 +177,13 @@ struct Held {
     dropping: Option<Offset>,
 }
 
+impl Held {
+    /// Whether the segment that ends at `end` is held.
+    fn hold(&self, end: Offset) -> bool {
+        self.from.keys().next().is_some_and(|&from| from < end)
+    }
+}
+
 /// A drop between its decision and its outcome: pins that would forbid it wait.
 struct Dropping<'a>(&'a Pins);
 
@@ -171,7 +191,7 @@ impl Dropping<'_> {
     /// Decides to drop a segment that ends at `end`, unless a pin holds it.
     fn begin(pins: &Pins, end: Offset) -> Option<Dropping<'_>> {
         let mut held = pins.held.lock();
-        if held.from.keys().next().is_some_and(|&from| from < end) {
+        if held.hold(end) {
             return None;
         }
         held.dropping = Some(end);

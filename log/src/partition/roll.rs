@@ -10,6 +10,7 @@ use crate::frame::BATCH_BYTES_MAX;
 use crate::identity::{Offset, SegmentNumber, Term};
 use crate::segment::prepare::Spare;
 use crate::segment::sectors::{FOOTER_POSITION, Footer, Header};
+use crate::segment::spares::{Claim, Site};
 use crate::segment::{PAGE_BYTES, Segment, file_name};
 use crate::vfs::SyncSite;
 
@@ -24,17 +25,30 @@ impl Partition {
     ///
     /// # Errors
     ///
-    /// [`Error::DiskFull`] if the next segment cannot be prepared (nothing is harmed, later calls
-    /// try again); [`Error::Invalid`] if no segment is large enough; [`Error::Poisoned`].
+    /// [`Error::DiskFull`] if the next segment, and a reserve behind it, cannot be prepared
+    /// (nothing is harmed, later calls try again); [`Error::Invalid`] if no segment is large
+    /// enough; [`Error::Poisoned`].
     pub fn make_room(&self, bytes: usize) -> Result<()> {
+        self.make_room_claiming(Claim::Write, bytes)
+    }
+
+    /// [`Partition::make_room`] for [`Partition::try_append_claiming`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Partition::make_room`]; [`Error::DiskFull`] if what the claim may take of the
+    /// reserve is used up.
+    pub fn make_room_claiming(&self, claim: Claim, bytes: usize) -> Result<()> {
         let bytes_max = self.batch_bytes_max();
         if bytes > bytes_max {
             let what = format!("a batch of {bytes} bytes; the most is {bytes_max}");
             return Err(Error::Invalid { what });
         }
         self.roll_until(
-            |tail| tail.has_room(bytes),
-            |tail| tail.active_has_room(bytes),
+            claim,
+            bytes,
+            |tail| tail.has_room(claim, bytes),
+            |tail| tail.active_has_room(claim, bytes),
         )
     }
 
@@ -54,13 +68,15 @@ impl Partition {
         let first = number(&self.tail.lock());
         // Whoever begins another segment, this call or not, has sealed the one it was about.
         let is_sealed = |tail: &Tail| number(tail) != first || !tail.active_has_frames();
-        self.roll_until(is_sealed, is_sealed)
+        self.roll_until(Claim::Write, 0, is_sealed, is_sealed)
     }
 
     /// Rolls until `is_done`, one thread at a time. A roll begins a new segment unless, with
     /// nothing pending, the active one `suffices`.
     fn roll_until(
         &self,
+        claim: Claim,
+        bytes: usize,
         is_done: impl Fn(&Tail) -> bool,
         suffices: impl Fn(&Tail) -> bool,
     ) -> Result<()> {
@@ -79,7 +95,7 @@ impl Partition {
             }
             tail.rolling = true;
             drop(tail);
-            let outcome = self.roll(&suffices);
+            let outcome = self.roll(claim, bytes, &suffices);
             self.tail.lock().rolling = false;
             self.changed.notify_all();
             outcome?;
@@ -94,51 +110,115 @@ impl Partition {
             .min(BATCH_BYTES_MAX)
     }
 
-    /// Prepares the next segment ahead of use, once a quarter of the active one is filled; says
-    /// whether it did anything. A log that is only read, or hardly written, pays nothing.
+    /// Prepares segments ahead of use: the next, once a quarter of the active one is filled, and the
+    /// reserve, once little space is free. Says whether it did anything. A log that is only read
+    /// pays nothing; one that was written, a look at the free space.
     ///
     /// # Errors
     ///
     /// [`Error::DiskFull`] and other failures to prepare; they harm nothing.
     pub fn step_prepare(&self) -> Result<bool> {
-        let mut spare = self.spare.lock();
-        if spare.is_some() || self.is_poisoned() || !self.tail.lock().needs_spare() {
+        let mut spares = self.spares.lock();
+        let (is_open, is_filling) = {
+            let tail = self.tail.lock();
+            (tail.armed && !tail.stopping, tail.is_filling())
+        };
+        if !is_open || self.is_poisoned() {
             return Ok(false);
         }
-        *spare = Some(self.prepare_spare()?);
-        Ok(true)
+        let taken = usize::from(is_filling || self.is_disk_full());
+        let provided = self.noting_full(|| spares.provide(&self.site(), taken));
+        if provided.is_ok() || spares.has_reserve() {
+            self.tail.lock().scarce = false;
+        }
+        provided
     }
 
-    fn prepare_spare(&self) -> Result<Spare> {
-        let serial = self.spare_serial.fetch_add(1, Ordering::Relaxed);
-        Spare::prepare(
-            self.vfs.as_ref(),
-            &self.directory,
-            serial,
-            self.options.segment_bytes,
-        )
+    /// Whether the last attempt to prepare a segment found no room for it: ordinary writes are
+    /// refused, now or when the active segment is full, until space is given back.
+    pub fn is_disk_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site {
+            vfs: self.vfs.as_ref(),
+            directory: &self.directory,
+            segment_bytes: self.options.segment_bytes,
+        }
+    }
+
+    /// Prepares something, and notes whether the disk was full.
+    fn noting_full<T>(&self, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
+        let outcome = prepare();
+        let is_full = matches!(outcome, Err(Error::DiskFull { .. }));
+        self.full.store(is_full, Ordering::Relaxed);
+        outcome
     }
 
     /// Arms the superblock and, unless the active segment suffices, begins the next one. The
     /// caller holds the `rolling` flag, so nothing new is sequenced.
-    fn roll(&self, suffices: impl Fn(&Tail) -> bool) -> Result<()> {
+    fn roll(&self, claim: Claim, bytes: usize, suffices: impl Fn(&Tail) -> bool) -> Result<()> {
         self.drain()?;
         self.arm()?;
+        self.restore_reserve(claim)?;
         if suffices(&self.tail.lock()) {
             return Ok(());
         }
         // The spare comes first: a full disk must leave the active segment as it is.
-        let prepared = self.spare.lock().take();
-        let spare = match prepared {
-            Some(spare) => spare,
-            None => self.prepare_spare()?,
-        };
+        let (spare, scarce) = self.take_spare(claim, bytes)?;
         let (active, end) = {
             let tail = self.tail.lock();
             (tail.active.clone(), tail.end)
         };
-        self.replace_segment(active, end, spare)
+        self.replace_segment(active, end, spare, scarce)
             .map_err(|error| self.poison_with(&error))
+    }
+
+    /// Prepares the reserve again if the active segment was taken from it. A claim to the reserve
+    /// goes on without.
+    pub(super) fn restore_reserve(&self, claim: Claim) -> Result<()> {
+        if !self.tail.lock().scarce {
+            return Ok(());
+        }
+        let provided = {
+            let mut spares = self.spares.lock();
+            self.noting_full(|| spares.provide(&self.site(), 0))
+        };
+        match provided {
+            Ok(_) => self.tail.lock().scarce = false,
+            Err(Error::DiskFull { .. }) if claim != Claim::Write => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The next segment, and whether it is taken from the reserve.
+    fn take_spare(&self, claim: Claim, bytes: usize) -> Result<(Spare, bool)> {
+        let is_first = self.segments.read().is_empty();
+        let mut spares = self.spares.lock();
+        let provided = self.noting_full(|| {
+            if is_first {
+                spares.provide_first(&self.site())
+            } else {
+                spares.provide(&self.site(), 1).map(|_| ())
+            }
+        });
+        let is_scarce = match provided {
+            Ok(()) => false,
+            Err(Error::DiskFull { .. }) if claim != Claim::Write => {
+                // Deletes must not seal what they have had their part of.
+                if claim == Claim::Collect || self.active.read().is_none() {
+                    spares.provide_last(&self.site(), bytes)?;
+                }
+                true
+            }
+            Err(error) => return Err(error),
+        };
+        let spare = spares.take(bytes).ok_or_else(|| Error::DiskFull {
+            path: self.directory.clone(),
+        })?;
+        Ok((spare, is_scarce))
     }
 
     /// Waits until nothing is pending and everything sequenced is durable.
@@ -165,6 +245,7 @@ impl Partition {
         active: Option<Arc<Active>>,
         end: Offset,
         spare: Spare,
+        scarce: bool,
     ) -> Result<()> {
         if let Some(active) = &active {
             // Not synced: until it reaches the disk, the next header's `previous_end`, which is
@@ -187,6 +268,7 @@ impl Partition {
         }
         let mut tail = self.tail.lock();
         tail.active = Some(begun);
+        tail.scarce = scarce;
         tail.end = base;
         for watermark in [&self.end, &self.written, &self.durable, &self.visible] {
             watermark.store(base.get(), Ordering::Release);
@@ -273,18 +355,32 @@ impl Tail {
             .is_some_and(|active| self.end > active.segment.base())
     }
 
-    fn needs_spare(&self) -> bool {
+    fn is_filling(&self) -> bool {
         let Some(active) = &self.active else {
             return false;
         };
         let segment = &active.segment;
         let used = self.end.since(segment.base());
-        self.armed && !self.stopping && 4 * used >= segment.limit().since(segment.base())
+        4 * used >= segment.limit().since(segment.base())
     }
 
-    fn active_has_room(&self, bytes: usize) -> bool {
-        self.active
-            .as_ref()
-            .is_some_and(|active| self.end.plus(bytes as u64) <= active.segment.limit())
+    /// Whether a batch fits behind what is sequenced, in the part of the segment that the claim
+    /// may take.
+    pub(super) fn active_has_room(&self, claim: Claim, bytes: usize) -> bool {
+        let Some(active) = &self.active else {
+            return false;
+        };
+        let segment = &active.segment;
+        let room = segment.limit().since(segment.base());
+        let may_take = match claim {
+            Claim::Collect => room,
+            _ if !self.scarce => room,
+            Claim::Delete => room / DELETES_PART,
+            Claim::Write => 0,
+        };
+        self.end.plus(bytes as u64) <= segment.base().plus(may_take)
     }
 }
+
+/// The part of a segment taken from the reserve that deletes may fill.
+const DELETES_PART: u64 = 4;

@@ -127,6 +127,16 @@ impl FoundFile {
         Ok(length >= self.header.file_bytes)
     }
 
+    /// Cuts off what no open will read any more, now that the slots say where this file ends: on a
+    /// full disk the next segment may need the space. A failure is no harm, nor a crash that undoes
+    /// it.
+    pub(super) fn give_back_behind(&self, end: Offset) {
+        let kept = self.position(end).next_multiple_of(PAGE_BYTES);
+        if self.file.length().is_ok_and(|length| length > kept) {
+            let _ = self.file.set_length(kept);
+        }
+    }
+
     pub(super) fn segment(&self, end: Offset) -> Result<Segment> {
         Segment::new(&self.path, self.header, self.file.as_ref(), end)
     }

@@ -1,9 +1,13 @@
 //! How a server starts and ends.
 
 use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::run::{Server, cairn, read_all};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use super::run::{Server, cairn, is_problem, read_all};
 
 #[test]
 fn it_announces_itself_in_one_line_and_ends_cleanly_on_both_signals() {
@@ -92,6 +96,48 @@ fn a_request_that_never_ends_is_left_behind_after_the_grace() {
         took >= Duration::from_millis(250) && took < Duration::from_secs(5),
         "{took:?}"
     );
+}
+
+#[test]
+fn a_store_that_a_failed_write_has_closed_ends_the_server_in_exit_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut command = Command::new("sh");
+    // A write past the limit is to fail, not to kill.
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_cairn"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data);
+    let mut server = Server::of_command(&mut command);
+    assert!(
+        server
+            .put("/v1/kv/b/k", "kept")
+            .starts_with("HTTP/1.1 200 ")
+    );
+    let mut busy = server.connect();
+    let head = "PUT /v1/kv/b/busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nla";
+    busy.write_all(head.as_bytes()).unwrap();
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: None,
+    };
+    prlimit(
+        Some(Pid::from_child(&server.child)),
+        Resource::Fsize,
+        nothing,
+    )
+    .unwrap();
+    is_problem(&server.put("/v1/kv/b/k", "lost"), 500, "outcome_unknown");
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(server.child.try_wait().unwrap().is_none(), "a request runs");
+    assert!(TcpStream::connect(server.address).is_err(), "no more come");
+    busy.write_all(b"te").unwrap();
+    is_problem(&read_all(&mut busy), 503, "poisoned");
+    assert_eq!(server.child.wait().unwrap().code(), Some(1));
+    let again = Server::start(&data, &[]);
+    assert!(again.get("/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(again.get("/v1/kv/b/k").ends_with("\r\n\r\nkept"));
 }
 
 #[test]

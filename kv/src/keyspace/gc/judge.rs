@@ -1,0 +1,282 @@
+//! The judgement of a victim: what of it is alive. The rules stand in the parent module.
+//!
+//! Every record is read and asked for in all levels, memtables included, so a verdict knows what
+//! was sequenced up to now, whatever the counts of the merges say. What cannot be told is an error,
+//! or leaves the victim as it is: never a death.
+
+use std::sync::Arc;
+
+use cairn_log::{BatchBuffer, Offset};
+use smallvec::SmallVec;
+
+use crate::index::levels::{LevelError, Levels, key_location, run_error};
+use crate::index::run::{Place, Run, RunFault};
+use crate::index::state::IndexState;
+use crate::index::versions::{Kind, Location};
+use crate::keyspace::Keyspace;
+use crate::keyspace::sweep::Doomed;
+use crate::record::{Body, BucketId, Moved, Origin, Record};
+
+/// What is to be done with a record of a victim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Dead,
+    /// The newest version of its key.
+    Current,
+    /// History keeps it.
+    Superseded,
+    /// A piece that no value needs: it goes from the index as well.
+    Forgotten,
+    /// It cannot be told yet.
+    Unknown,
+}
+
+/// What is to be done with a victim's records.
+pub(super) struct Judged {
+    pub(super) moves: Vec<Move>,
+    pub(super) forgotten: Vec<(BucketId, Doomed)>,
+}
+
+/// A record that is to be moved.
+pub(super) struct Move {
+    pub(super) place: Place,
+    pub(super) verdict: Verdict,
+    pub(super) hash: u64,
+    pub(super) version: u64,
+}
+
+/// A victim under judgement.
+pub(super) struct Trial<'a> {
+    pub(super) state: &'a IndexState,
+    pub(super) levels: &'a Arc<Levels>,
+    /// The runs of all other retained segments that are sealed.
+    pub(super) others: Vec<Arc<Run>>,
+    /// The same and the victim's, newest first.
+    pub(super) archive: Vec<Arc<Run>>,
+    pub(super) victim: Arc<Run>,
+    pub(super) floor: u64,
+}
+
+impl Keyspace {
+    /// The records of a victim that are to be moved, or `None` if they are more than half of it.
+    pub(super) fn judge_victim(
+        &self,
+        trial: &Trial<'_>,
+        segment_bytes: u64,
+    ) -> std::result::Result<Option<Judged>, LevelError> {
+        let victim = &trial.victim;
+        let (mut moves, mut forgotten, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut places = Vec::new();
+        let mut next = 0;
+        while next < victim.len() {
+            let end = (next + JUDGED_AT_ONCE).min(victim.len());
+            places.clear();
+            victim
+                .in_key_order_range(next..end, &mut places)
+                .map_err(|fault| run_error(victim, fault))?;
+            next = end;
+            for place in &places {
+                let (key, bucket, location, record_bytes) = self.read_record(victim, place)?;
+                let hash = self.seed.hash(bucket, &key);
+                let verdict = self.judge_record(trial, bucket, &key, hash, &location)?;
+                match verdict {
+                    Verdict::Dead => continue,
+                    Verdict::Forgotten => {
+                        let key = SmallVec::from_slice(&key);
+                        let doomed = Doomed {
+                            key,
+                            hash,
+                            location,
+                        };
+                        forgotten.push((bucket, doomed));
+                        continue;
+                    }
+                    Verdict::Unknown => return Ok(None),
+                    Verdict::Current | Verdict::Superseded => {}
+                }
+                bytes += record_bytes + MOVED_BYTES;
+                if 2 * bytes > segment_bytes {
+                    return Ok(None);
+                }
+                moves.push(Move {
+                    place: *place,
+                    verdict,
+                    hash,
+                    version: location.version,
+                });
+            }
+        }
+        Ok(Some(Judged { moves, forgotten }))
+    }
+
+    fn read_record(
+        &self,
+        victim: &Run,
+        place: &Place,
+    ) -> std::result::Result<(Vec<u8>, BucketId, Location, u64), LevelError> {
+        let read = self.log.with_record(Offset::new(place.record), |payload| {
+            let record = Record::decode(payload).ok()?;
+            let (key, location) = key_location(&record, place.record)?;
+            Some((key.to_vec(), record.bucket, location, payload.len() as u64))
+        })?;
+        read.ok_or_else(|| {
+            let what = format!("no key's record stands at offset {}", place.record);
+            run_error(victim, RunFault::Damaged(what))
+        })
+    }
+
+    fn judge_record(
+        &self,
+        trial: &Trial<'_>,
+        bucket: BucketId,
+        key: &[u8],
+        hash: u64,
+        location: &Location,
+    ) -> std::result::Result<Verdict, LevelError> {
+        match trial.state.bucket(bucket.owner()) {
+            Some(row) if row.dropped.is_some() => return Ok(Verdict::Dead),
+            Some(_) => {}
+            // Its creation was moved and is not merged yet: another time.
+            None => return Ok(Verdict::Unknown),
+        }
+        let newest = trial
+            .levels
+            .locate(&self.log, hash, bucket, key, u64::MAX)?
+            .location;
+        // A tombstone that was merged is the newest version, though the index no longer says so.
+        let newest = if newest.version == 0 {
+            trial.ever(self, hash, bucket, key, u64::MAX)?
+        } else {
+            newest
+        };
+        if bucket.is_pieces() && newest.record != location.record {
+            return Ok(Verdict::Dead);
+        }
+        if bucket.is_pieces() && location.kind == Kind::Value {
+            // What cannot be told stays.
+            let is_live = self.is_piece_live(bucket, key).unwrap_or(true);
+            return Ok(if is_live {
+                Verdict::Current
+            } else {
+                Verdict::Forgotten
+            });
+        }
+        if newest.record == location.record {
+            // Above the floor a tombstone also ends what history shows of its key.
+            let is_needed = location.kind != Kind::Tombstone
+                || location.version > trial.floor
+                || trial.has_older(hash, bucket, key, location.version)?;
+            return Ok(if is_needed {
+                Verdict::Current
+            } else {
+                Verdict::Dead
+            });
+        }
+        if newest.version <= trial.floor {
+            return Ok(Verdict::Dead);
+        }
+        // The version that is seen at the floor, or this one's own moment if that is later.
+        let watermark = location.version.max(trial.floor) + 1;
+        let seen = trial.ever(self, hash, bucket, key, watermark)?;
+        Ok(if seen.record == location.record {
+            Verdict::Superseded
+        } else {
+            Verdict::Dead
+        })
+    }
+}
+
+impl Trial<'_> {
+    fn ever(
+        &self,
+        keyspace: &Keyspace,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> std::result::Result<Location, LevelError> {
+        let archive = &self.archive;
+        let log = &keyspace.log;
+        self.levels
+            .locate_ever(archive, log, hash, bucket, key, watermark)
+    }
+
+    /// Whether another retained segment may hold an older version of a key.
+    fn has_older(
+        &self,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        version: u64,
+    ) -> std::result::Result<bool, LevelError> {
+        for memtable in &self.levels.memtables {
+            if memtable.locate_ever(hash, bucket, key, version).version != 0 {
+                return Ok(true);
+            }
+        }
+        for run in &self.others {
+            let may = run.may_hold_below(hash, version);
+            if may.map_err(|fault| run_error(run, fault))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The batches that move a record which is no key's; none if it is dead.
+    pub(super) fn moved_control(
+        &self,
+        record: &Record<'_>,
+        offset: u64,
+        time_ms: u64,
+    ) -> Option<Vec<BatchBuffer>> {
+        let version = record.version(offset)?;
+        let time_ms = match record.origin {
+            Origin::Here { .. } => time_ms,
+            Origin::Moved(moved) => moved.time_ms,
+        };
+        let lone = |body: Body<'_>, version| {
+            let mut batch = BatchBuffer::new();
+            let moved = Record {
+                origin: Origin::Moved(Moved {
+                    version,
+                    time_ms,
+                    superseded: false,
+                }),
+                bucket: record.bucket,
+                body,
+            };
+            batch.record(|bytes| moved.encode(bytes));
+            batch
+        };
+        let row = self.state.bucket(record.bucket);
+        let holds = |run: &Arc<Run>| {
+            let buckets = &run.head().buckets;
+            let of = |id: BucketId| buckets.binary_search_by_key(&id.0, |one| one.bucket);
+            of(record.bucket).is_ok() || of(record.bucket.pieces()).is_ok()
+        };
+        let is_needed = row.is_some() || self.others.iter().any(holds);
+        let batches = match &record.body {
+            Body::HistoryFloor { version: floor } if *floor >= self.floor => {
+                vec![lone(record.body.clone(), version)]
+            }
+            Body::BucketCreated { .. } if is_needed => {
+                let mut batches = vec![lone(record.body.clone(), version)];
+                // Behind its creation, so that whoever reads the log meets both in this order.
+                if let Some(dropped) = row.and_then(|row| row.dropped) {
+                    batches.push(lone(Body::BucketDropped, dropped));
+                }
+                batches
+            }
+            Body::BucketDropped if is_needed => vec![lone(Body::BucketDropped, version)],
+            _ => Vec::new(),
+        };
+        Some(batches)
+    }
+}
+
+/// What a record takes more once it was moved, with its share of the batch's header.
+const MOVED_BYTES: u64 = 24;
+
+/// Records judged between looks into the run.
+const JUDGED_AT_ONCE: u64 = 1_024;

@@ -1,0 +1,224 @@
+use std::time::Duration;
+
+use cairn_log::vfs::Vfs;
+use cairn_log::vfs::simulated::SimulatedDisk;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::{Bucket, Store};
+
+const SEGMENT_BYTES: u64 = 16 << 10;
+const KEYS: u32 = 20;
+
+/// A store without threads, and its bucket.
+fn open(disk: &Arc<SimulatedDisk>, watch_lag_bytes: u64) -> (Store, Bucket) {
+    let options = Store::options()
+        .threads(false)
+        .segment_bytes(SEGMENT_BYTES)
+        .merge_entries(1)
+        .history_bytes_min(0)
+        .watch_lag_bytes(watch_lag_bytes);
+    let vfs = Arc::clone(disk) as Arc<dyn Vfs>;
+    let store = options.open_on(vfs, "/store").unwrap();
+    let bucket = store.bucket("b").unwrap();
+    (store, bucket)
+}
+
+fn put_round(bucket: &Bucket, keys: std::ops::Range<u32>, round: u8) {
+    for number in keys {
+        bucket.put(number.to_be_bytes(), vec![round; 900]).unwrap();
+    }
+}
+
+/// Writes runs and merges them, and collects nothing.
+fn index(keyspace: &Keyspace) {
+    let mut maintenance = keyspace.maintenance.lock();
+    while keyspace.write_oldest_run(&mut maintenance).unwrap() {}
+    keyspace.merge_runs(&mut maintenance).unwrap();
+}
+
+fn settle(store: &Store) {
+    while store.step().unwrap() {}
+}
+
+/// Flips a bit in every sector of a file.
+fn damage(disk: &SimulatedDisk, path: &str) {
+    let sectors = (0..disk.length(path)).step_by(512);
+    sectors.for_each(|place| disk.flip_bit(path, place, 3));
+}
+
+/// The bases of the retained segments.
+fn bases(bucket: &Bucket) -> Vec<u64> {
+    let spans = bucket.keyspace().log().segments().into_iter();
+    spans.map(|span| span.base.get()).collect()
+}
+
+/// A merged segment in which a quarter of the keys is alive, and nothing collected yet.
+fn with_victim(disk: &Arc<SimulatedDisk>) -> (Store, Bucket) {
+    let (store, bucket) = open(disk, u64::MAX);
+    put_round(&bucket, 0..KEYS, 1);
+    for round in 2..6 {
+        put_round(&bucket, KEYS / 4..KEYS, round);
+        index(bucket.keyspace());
+    }
+    (store, bucket)
+}
+
+/// Everything is as it was, and a log without an index says the same.
+fn assert_whole(disk: &SimulatedDisk, store: Store, bucket: Bucket) {
+    for number in 0..KEYS {
+        let entry = bucket.get(number.to_be_bytes()).unwrap().unwrap();
+        let round = if number < KEYS / 4 { 1 } else { 5 };
+        assert_eq!(entry.value[0], round, "{number}");
+    }
+    let digest = store.state_digest().unwrap();
+    drop((store, bucket));
+    let found = disk.process_death();
+    for path in found.paths() {
+        let suffix = path.extension().unwrap_or_default();
+        if suffix == "run" || suffix == "redb" {
+            found.erase(&path);
+        }
+    }
+    let (store, _) = open(&Arc::new(found), u64::MAX);
+    assert_eq!(store.state_digest().unwrap(), digest);
+}
+
+#[test]
+fn a_record_of_which_nobody_can_tell_whether_it_was_overtaken_keeps_its_segment() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let keyspace = bucket.keyspace();
+    let levels = Arc::clone(&keyspace.levels.read());
+    let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
+    let row = state.segments[0];
+    let floor = keyspace.floor().max(keyspace.floor_due(&state));
+    assert!(row.end <= floor);
+    let trial = keyspace.trial(&levels, &state, &row, floor);
+    let trial = trial.unwrap().unwrap();
+    let judged = keyspace.judge_victim(&trial, row.end - row.base);
+    let Ok(Some(Judged { moves, .. })) = judged else {
+        panic!("a victim is less than half alive");
+    };
+    assert!(!moves.is_empty());
+    // One of them is overtaken, and the memtable that would tell becomes a run that is damaged.
+    put_round(&bucket, 0..1, 1);
+    keyspace.log().seal().unwrap();
+    bucket.put("another segment", "x").unwrap();
+    while keyspace
+        .write_oldest_run(&mut keyspace.maintenance.lock())
+        .unwrap()
+    {}
+    let run = Arc::clone(&keyspace.levels.read().runs[0]);
+    let number = run.head().identity.segment;
+    damage(&disk, &format!("/store/p0000/{number:016x}.run"));
+    let end = keyspace.log().end();
+    let moved = keyspace.move_batch(&mut keyspace.maintenance.lock(), &trial, &moves);
+    assert_eq!(moved.unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(keyspace.log().end(), end, "nothing is moved in part");
+    drop(trial);
+    drop(levels);
+    // Once the run is made anew, the segment goes.
+    settle(&store);
+    assert!(!bases(&bucket).contains(&row.base));
+    assert_whole(&disk, store, bucket);
+}
+
+#[test]
+fn a_control_record_that_cannot_be_read_keeps_its_segment() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let first = bases(&bucket)[0];
+    let run = {
+        let levels = Arc::clone(&bucket.keyspace().levels.read());
+        let archive = bucket.keyspace().archive(&levels).unwrap();
+        archive.last().cloned().unwrap()
+    };
+    let control = run.head().controls[0];
+    let place = 4_096 + control - first + 10;
+    let path = "/store/p0000/0000000000000001.seg";
+    disk.flip_bit(path, place, 0);
+    let refused = (0..50).find_map(|_| store.step().err()).unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert_eq!(bases(&bucket)[0], first);
+    disk.flip_bit(path, place, 0);
+    settle(&store);
+    assert!(bases(&bucket)[0] > first);
+    assert_whole(&disk, store, bucket);
+}
+
+#[test]
+fn a_victim_is_judged_by_a_new_run_if_its_own_is_damaged() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let first = bases(&bucket)[0];
+    let path = "/store/p0000/0000000000000001.run";
+    damage(&disk, path);
+    settle(&store);
+    assert!(bases(&bucket)[0] > first);
+    assert_whole(&disk, store, bucket);
+}
+
+#[test]
+fn collection_goes_on_while_a_watch_holds_a_segment_whose_records_are_moved() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let keyspace = bucket.keyspace();
+    // A scan holds what is dropped once it is gone, and a watch begins meanwhile.
+    let mut scan = bucket.scan(crate::Scan::default()).unwrap();
+    scan.next().unwrap().unwrap();
+    settle(&store);
+    let leaving = keyspace.maintenance.lock().garbage.leaving[0].base;
+    let before: Vec<u64> = bases(&bucket)
+        .into_iter()
+        .filter(|&base| base < leaving)
+        .collect();
+    let watch = bucket
+        .watch(Some(crate::Version::new(leaving)), "")
+        .unwrap();
+    drop(scan);
+    // What dies below the watch is collected, what it has not seen is not.
+    for round in 6..9 {
+        put_round(&bucket, 0..KEYS, round);
+        settle(&store);
+    }
+    assert!(!before.is_empty() && before.iter().all(|base| !bases(&bucket).contains(base)));
+    assert!(bases(&bucket).contains(&leaving));
+    drop(watch);
+    settle(&store);
+    assert!(!bases(&bucket).contains(&leaving));
+}
+
+#[test]
+fn law_7_a_watch_that_is_held_costs_its_lag_and_no_more() {
+    const LAG_BYTES: u64 = 8 * SEGMENT_BYTES;
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = open(&disk, LAG_BYTES);
+    let live_bytes = u64::from(KEYS) * 904;
+    let bound = 2 * live_bytes + 3 * SEGMENT_BYTES;
+    let first = bucket.put("first", "x").unwrap();
+    let mut held = bucket.watch(Some(first), "").unwrap();
+    let (mut most, mut last) = (0, 0);
+    for round in 0..40 {
+        put_round(&bucket, 0..KEYS, round);
+        settle(&store);
+        last = store.status().partitions[0].bytes;
+        most = most.max(last);
+    }
+    assert!(most > bound, "{most}: the watch held nothing");
+    assert!(
+        most <= bound + LAG_BYTES,
+        "{most} bytes of log, held {LAG_BYTES}"
+    );
+    assert!(
+        last <= bound,
+        "{last} bytes of log after the watch was cut off"
+    );
+    let told = loop {
+        match held.next(Duration::ZERO) {
+            Ok(Some(_)) => {}
+            other => break other.map(drop),
+        }
+    };
+    assert_eq!(told.unwrap_err().kind(), ErrorKind::Compacted);
+}
