@@ -28,6 +28,7 @@
 //! file; no footer and no mark is written any more; the close counts as unclean.
 
 mod backup;
+mod gather;
 mod lead;
 mod mark;
 mod read;
@@ -39,7 +40,7 @@ mod tail;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -57,6 +58,7 @@ use crate::slots::Slots;
 use crate::superblock::Superblock;
 use crate::vfs::{File, Vfs};
 use retention::Pins;
+use gather::Gathering;
 use tail::Watcher;
 
 pub(crate) use backup::{BACKUP_FILES, BACKUP_NAMES};
@@ -118,6 +120,8 @@ pub struct Partition {
     /// The last attempt to prepare a segment found no room for it.
     full: AtomicBool,
     newest_time_ms: AtomicU64,
+    /// Commits that wait for the open group to be synced.
+    waiting: AtomicUsize,
     /// When (clock's elapsed time, in ms) the newest group was written.
     written_at_ms: AtomicU64,
     /// When the oldest byte that is not yet durable was written.
@@ -150,6 +154,7 @@ struct Tail {
     buffer: Vec<u8>,
     /// Who waits for something to become durable.
     watchers: Vec<Watcher>,
+    gathering: Gathering,
 }
 
 /// A group that batches still join.
@@ -162,6 +167,8 @@ struct OpenGroup {
     starts: Vec<u32>,
     first_local: Option<Offset>,
     needs_sync: bool,
+    /// Commits that wait for the sync.
+    waiting: usize,
     /// A commit of this group has no thread of its own.
     handed_over: bool,
 }
@@ -240,6 +247,7 @@ impl Partition {
             stopping: false,
             buffer: Vec::new(),
             watchers: Vec::new(),
+            gathering: Gathering::default(),
         };
         let time_ms = recovered.superblock.1.time_ms;
         let partition = Arc::new(Partition {
@@ -263,6 +271,7 @@ impl Partition {
             spares: Mutex::default(),
             full: AtomicBool::new(false),
             newest_time_ms: AtomicU64::new(time_ms),
+            waiting: AtomicUsize::new(0),
             written_at_ms: AtomicU64::new(0),
             unsynced_since_ms: AtomicU64::new(0),
             recovery: recovered.report,
@@ -378,8 +387,8 @@ impl Partition {
             .push(u32::try_from(open.bytes.len()).unwrap_or(u32::MAX));
         batch.place_at(offset, active.segment.seed(), time_ms, &mut open.bytes);
         if durability == Durability::Local {
-            open.needs_sync = true;
             open.first_local.get_or_insert(offset);
+            open.await_sync(&self.waiting);
         }
         let commit = Commit::pending(Arc::clone(self), Arc::clone(&open.group));
         tail.end = end;
@@ -405,7 +414,7 @@ impl Partition {
             return Ok(Commit::completed());
         }
         let open = tail.open_group();
-        open.needs_sync = true;
+        open.await_sync(&self.waiting);
         Ok(Commit::pending(Arc::clone(self), Arc::clone(&open.group)))
     }
 
@@ -606,6 +615,15 @@ impl fmt::Debug for Partition {
     }
 }
 
+impl OpenGroup {
+    /// One more waits until all of the group is durable; `waiting` tells the partition so.
+    fn await_sync(&mut self, waiting: &AtomicUsize) {
+        self.needs_sync = true;
+        self.waiting += 1;
+        waiting.store(self.waiting, Ordering::Relaxed);
+    }
+}
+
 impl Tail {
     fn has_room(&self, claim: Claim, bytes: usize) -> bool {
         let pending = self.open.as_ref().map_or(0, |open| open.bytes.len());
@@ -626,6 +644,7 @@ impl Tail {
             starts: Vec::new(),
             first_local: None,
             needs_sync: false,
+            waiting: 0,
             handed_over: false,
         })
     }

@@ -80,24 +80,35 @@ impl Partition {
 
     /// Writes and syncs the open group. The caller has seen that nobody leads.
     pub(super) fn lead(&self, mut tail: MutexGuard<'_, Tail>) {
-        let Some(mut open) = tail.open.take() else {
-            return;
-        };
         let Some(active) = tail.active.clone() else {
             // Nothing was ever appended, so there is nothing to make durable.
+            let open = tail.open.take();
             drop(tail);
-            return open.group.finish(Ok(()));
+            if let Some(open) = open {
+                open.group.finish(Ok(()));
+            }
+            return;
         };
         tail.leading = true;
+        let mut tail = self.gather(tail);
+        let Some(mut open) = tail.open.take() else {
+            tail.leading = false;
+            return;
+        };
+        self.waiting.store(0, Ordering::Relaxed);
         open.group.begin_leading();
         drop(tail);
 
+        let began = self.options.clock.elapsed();
         let outcome = self
             .write_group(&active, &mut open)
             .map_err(|error| self.poison_with(&error));
 
         let mut tail = self.tail.lock();
         tail.leading = false;
+        let waiting = tail.open.as_ref().map_or(0, |open| open.waiting);
+        let now = self.options.clock.elapsed();
+        tail.gathering.ended(open.waiting, waiting, began, now);
         tail.keep_buffer(std::mem::take(&mut open.bytes));
         let mut abandoned = None;
         if outcome.is_err() {
