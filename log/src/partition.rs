@@ -61,6 +61,7 @@ use tail::Watcher;
 pub(crate) use backup::{BACKUP_FILES, BACKUP_NAMES};
 pub use lead::BUFFERED_BYTES_MAX;
 pub use replay::ReplayedBatch;
+pub(crate) use replay::next_batch;
 pub use retention::{Dropped, SegmentPin};
 pub use tail::{TailBatch, TailReader};
 
