@@ -52,6 +52,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod topic;
+mod verify;
 mod version;
 mod view;
 mod watch;
@@ -62,7 +63,7 @@ pub use bucket::options::BucketOptions;
 pub use bucket::{Bucket, BucketInfo, Deleted};
 /// The disk contract, for stores on a disk of one's own ([`Options::open_on`]).
 pub use cairn_log::vfs;
-pub use cairn_log::{Clock, LogId, SystemClock};
+pub use cairn_log::{Clock, Damage, LogId, SystemClock};
 pub use commit::{Commit, Receipt};
 pub use digest::StateDigest;
 pub use entry::Entry;
@@ -73,6 +74,7 @@ pub use scan::{Entries, Scan};
 pub use status::{PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use topic::{Appended, LogKind, LogRecord, LogScan};
+pub use verify::Verification;
 pub use version::{Durability, Version};
 pub use view::View;
 pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent};

@@ -398,6 +398,11 @@ impl Store {
         self.0.close()
     }
 
+    /// By number of their partitions.
+    pub(crate) fn keyspaces(&self) -> &[Arc<Keyspace>] {
+        &self.0.keyspaces
+    }
+
     fn handle(&self, state: Arc<BucketState>) -> Bucket {
         let keyspace = Arc::clone(self.0.keyspace(&state));
         Bucket::new(Arc::clone(&self.0), keyspace, state)

@@ -1,6 +1,6 @@
 //! The command line: a file a command.
 //!
-//! Every command but `serve` talks to a store through `cairn_sdk::Cairn`, a server's (`--url`) or
+//! Every command but `serve` and `verify` talks to a store through `cairn_sdk::Cairn`, a server's (`--url`) or
 //! the one in a directory (`--data`). What a command is asked for goes to stdout; everything else,
 //! errors and progress included, goes to stderr.
 //!
@@ -23,6 +23,7 @@ mod status;
 mod store;
 mod stream;
 mod upload;
+mod verify;
 mod watch;
 
 use std::ffi::OsString;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Serve(command) => serve::run(command),
+        Command::Verify(command) => verify::run(&command),
         Command::Completions(command) => completions::run(&command),
         Command::Client(client) => run_client(client),
     }
@@ -86,6 +88,7 @@ enum Command {
     Serve(serve::Command),
     #[command(flatten)]
     Client(Client),
+    Verify(verify::Command),
     Completions(completions::Command),
 }
 
@@ -130,6 +133,8 @@ fn bytes(argument: OsString) -> Vec<u8> {
 enum Failed {
     /// Of the store.
     Store(cairn_sdk::Error),
+    /// There is nothing where something was looked for.
+    NotFound(String),
     /// Of anything else.
     Other(String),
     /// Whoever reads stdout has left: nothing is wrong, and nothing more is wanted.
@@ -148,6 +153,7 @@ impl Failed {
                 Code::VersionMismatch => EXIT_CONDITION_FAILED,
                 _ => EXIT_FAILED,
             },
+            Failed::NotFound(_) => EXIT_NOT_FOUND,
             Failed::Other(_) => EXIT_FAILED,
             Failed::NobodyReads => 0,
         }
@@ -156,6 +162,7 @@ impl Failed {
     fn report(self, json: bool) -> ExitCode {
         let (code, detail, version) = match &self {
             Failed::Store(error) => (error.code().as_str(), error.detail(), error.version()),
+            Failed::NotFound(detail) => ("not_found", detail.as_str(), None),
             Failed::Other(detail) => ("failed", detail.as_str(), None),
             Failed::NobodyReads => return ExitCode::SUCCESS,
         };

@@ -8,5 +8,6 @@ mod process {
     mod large;
     mod life;
     mod run;
+    mod verify;
     mod watches;
 }

@@ -25,6 +25,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cairn_log::SegmentSpan;
+use cairn_log::vfs::Vfs;
 use parking_lot::{Condvar, Mutex};
 
 use super::gc::Garbage;
@@ -458,13 +459,18 @@ impl Keyspace {
     }
 
     pub(super) fn open_merged(&self) -> std::result::Result<Merged, Fault> {
+        self.open_merged_on(self.log.vfs())
+    }
+
+    /// Opens the file that stands on this disk.
+    pub(super) fn open_merged_on(&self, disk: &Arc<dyn Vfs>) -> std::result::Result<Merged, Fault> {
         let path = self.log.directory().join(MERGED_NAME);
         let identity = Identity {
             log: self.log.log_id(),
             partition: self.log.id().0,
         };
         let cache_bytes = usize::try_from(self.options.cache_bytes).unwrap_or(usize::MAX);
-        Merged::open(self.log.vfs(), &path, identity, cache_bytes)
+        Merged::open(disk, &path, identity, cache_bytes)
     }
 }
 
@@ -476,7 +482,7 @@ pub(super) fn decode_state(view: &View) -> std::result::Result<IndexState, Fault
         .ok_or_else(|| Fault::Other("its state is of another format".into()))
 }
 
-fn index_io(error: &std::io::Error) -> Error {
+pub(super) fn index_io(error: &std::io::Error) -> Error {
     let kind = match error.kind() {
         std::io::ErrorKind::StorageFull => ErrorKind::DiskFull,
         _ => ErrorKind::Io,

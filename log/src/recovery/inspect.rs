@@ -41,6 +41,18 @@ pub struct Damage {
     pub what: String,
 }
 
+impl Damage {
+    /// Damage that whoever reads the records finds.
+    pub fn new(path: PathBuf, position: u64, what: impl Into<String>) -> Damage {
+        let what = what.into();
+        Damage {
+            path,
+            position,
+            what,
+        }
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, position) = (self.path.display(), self.position);
@@ -131,11 +143,8 @@ impl Inspecting<'_> {
     }
 
     fn damaged(&mut self, path: &Path, position: u64, what: impl Into<String>) {
-        self.found.damage.push(Damage {
-            path: path.to_owned(),
-            position,
-            what: what.into(),
-        });
+        let damage = Damage::new(path.to_owned(), position, what);
+        self.found.damage.push(damage);
     }
 
     fn log(&mut self, directory: &Path, identified: &Identified) -> Result<()> {
