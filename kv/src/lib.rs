@@ -28,6 +28,7 @@
 
 mod attributes;
 mod background;
+mod backup;
 mod batch;
 mod bucket;
 mod catalogue;

@@ -398,6 +398,10 @@ impl Store {
         self.0.close()
     }
 
+    pub(crate) fn log(&self) -> &Log {
+        &self.0.log
+    }
+
     /// By number of their partitions.
     pub(crate) fn keyspaces(&self) -> &[Arc<Keyspace>] {
         &self.0.keyspaces
