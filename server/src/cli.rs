@@ -1,14 +1,16 @@
 //! The command line: a file a command.
 //!
-//! Every command but `serve` and `verify` talks to a store through `cairn_sdk::Cairn`, a server's (`--url`) or
+//! Every command but `serve`, `backup` and `verify` talks to a store through `cairn_sdk::Cairn`, a server's (`--url`) or
 //! the one in a directory (`--data`). What a command is asked for goes to stdout; everything else,
 //! errors and progress included, goes to stderr.
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 a condition failed.
 
+mod backup;
 mod bucket;
 mod completions;
 mod delete;
+mod directory;
 mod download;
 mod export;
 mod get;
@@ -40,6 +42,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Serve(command) => serve::run(command),
+        Command::Backup(command) => backup::run(&command),
         Command::Verify(command) => verify::run(&command),
         Command::Completions(command) => completions::run(&command),
         Command::Client(client) => run_client(client),
@@ -88,6 +91,7 @@ enum Command {
     Serve(serve::Command),
     #[command(flatten)]
     Client(Client),
+    Backup(backup::Command),
     Verify(verify::Command),
     Completions(completions::Command),
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::output::Output;
 use super::progress::Progress;
-use super::{EXIT_FAILED, Failed};
+use super::{EXIT_FAILED, Failed, directory};
 
 /// Check every byte of a store that no process has open, and change none
 ///
@@ -38,26 +38,18 @@ pub(super) fn run(command: &Command) -> ExitCode {
 
 /// Whether the log is whole.
 fn verify(command: &Command) -> Result<bool, Failed> {
-    let directory = command.directory.as_path();
-    let named = |what: &str| Failed::NotFound(format!("{}: {what}", directory.display()));
-    match std::fs::metadata(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(named("no such directory"));
-        }
-        Err(error) => return Err(Failed::Other(format!("{}: {error}", directory.display()))),
-        Ok(metadata) if !metadata.is_dir() => return Err(named("not a directory")),
-        Ok(_) => {}
-    }
+    let path = command.directory.as_path();
+    directory::check_is_directory(path)?;
     let mut progress = Progress::new("verified bytes", command.json);
-    let found = Store::verify_directory(directory, |done, of| progress.at(done, Some(of)))
+    let found = Store::verify_directory(path, |done, of| progress.at(done, Some(of)))
         .map_err(|error| Failed::Other(error.message().to_owned()))?;
     drop(progress);
-    let found = found.ok_or_else(|| named("there is no store in it"))?;
-    print(command, directory, &found)?;
+    let found = found.ok_or_else(|| directory::no_store(path))?;
+    print(command, path, &found)?;
     Ok(found.is_whole())
 }
 
-fn print(command: &Command, directory: &Path, found: &Verification) -> Result<(), Failed> {
+fn print(command: &Command, path: &Path, found: &Verification) -> Result<(), Failed> {
     let verified = &found.verified;
     let places = found.damage.iter().map(|damage| {
         json!({
@@ -80,11 +72,11 @@ fn print(command: &Command, directory: &Path, found: &Verification) -> Result<()
         "damaged_index_files": verified.damaged,
     });
     let mut output = Output::new(command.json);
-    output.line(&document, &words(directory, found))?;
+    output.line(&document, &words(path, found))?;
     Ok(output.finish()?)
 }
 
-fn words(directory: &Path, found: &Verification) -> String {
+fn words(path: &Path, found: &Verification) -> String {
     let verified = &found.verified;
     let mut lines: Vec<String> = found
         .damage
@@ -112,7 +104,7 @@ fn words(directory: &Path, found: &Verification) -> String {
     if !found.is_whole() {
         lines.push(format!(
             "{} is damaged in {} places; restore it from a backup or a replica",
-            directory.display(),
+            path.display(),
             found.damage.len()
         ));
     }

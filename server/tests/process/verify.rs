@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::run::{Server, cairn, stdout};
 
-fn verify(data: &Path, arguments: &[&str]) -> Output {
+pub(super) fn verify(data: &Path, arguments: &[&str]) -> Output {
     let command = &mut cairn();
     command
         .arg("verify")
@@ -20,7 +20,7 @@ fn verify(data: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn json(output: &Output) -> Value {
+pub(super) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn closed_store(data: &Path) -> String {
 }
 
 /// Every file below a directory, with its bytes.
-fn files(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn files(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(data).unwrap() {
         let path = entry.unwrap().path();
@@ -84,7 +84,7 @@ fn cut(path: &Path, length: u64) {
     file.set_len(length).unwrap();
 }
 
-fn store_in_new_directory() -> (tempfile::TempDir, PathBuf, String) {
+pub(super) fn store_in_new_directory() -> (tempfile::TempDir, PathBuf, String) {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let digest = closed_store(&data);
