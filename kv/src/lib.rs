@@ -72,7 +72,7 @@ pub use error::{Conflict, Error, ErrorKind, Result};
 pub use large::{Upload, ValueReader};
 pub use options::Options;
 pub use scan::{Entries, Scan};
-pub use status::{PartitionStatus, Status, Verified};
+pub use status::{IndexStatus, PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use topic::{Appended, LogKind, LogRecord, LogScan};
 pub use verify::Verification;

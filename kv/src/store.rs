@@ -584,6 +584,8 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
         batches: status.batches,
         writes: status.writes,
         syncs: status.syncs,
+        free_bytes: log.vfs().free_bytes(log.directory()).ok(),
+        index: keyspace.index_status(),
     }
 }
 

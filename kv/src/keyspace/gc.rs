@@ -255,6 +255,7 @@ impl Keyspace {
         maintenance.garbage.leaving = None;
         maintenance.garbage.left.remove(&base);
         maintenance.garbage.drops += 1;
+        self.figures.segments_dropped.add(1);
         Ok(true)
     }
 
@@ -504,6 +505,7 @@ impl Keyspace {
         let (offset, base) = (appended.offset.get(), appended.segment.get());
         appended.commit.wait()?;
         self.enter_moved(moves, entered, offset, base);
+        self.figures.moved_bytes.add(batch.byte_len() as u64);
         Ok(Sequenced::All)
     }
 

@@ -378,6 +378,7 @@ impl Keyspace {
         self.check_poison()?;
         let memtable = Memtable::new(span.base.get());
         Replay::keys_only(self, &memtable).segment(span.base)?;
+        self.figures.rebuilds.add(1);
         self.write_run(levels, &memtable, span)
     }
 
@@ -416,6 +417,7 @@ impl Keyspace {
         if is_same {
             maintenance.merged = None;
             let fresh = self.new_merged()?;
+            self.figures.rebuilds.add(1);
             let view = fresh.view();
             maintenance.merged = Some(fresh);
             self.replace_levels(|current| replace(current, Some(view)));
