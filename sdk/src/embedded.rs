@@ -26,7 +26,6 @@ use crate::wire::{
 };
 use crate::write::{Change, Expect, Receipt, Write};
 pub use feed::Feed;
-pub use log::LogRequest;
 
 mod large;
 

@@ -15,6 +15,7 @@ mod download;
 mod export;
 mod get;
 pub(crate) mod import;
+mod log;
 mod output;
 mod place;
 mod progress;
@@ -69,6 +70,7 @@ fn run_client(client: Client) -> ExitCode {
             Client::Upload(command) => (command.common.json, upload::run(command).await),
             Client::Download(command) => (command.common.json, download::run(command).await),
             Client::Bucket(command) => (command.common.json, bucket::run(command).await),
+            Client::Log(command) => (command.common.json, log::run(command).await),
             Client::Status(command) => (command.common.json, status::run(command).await),
         }
     });
@@ -108,6 +110,7 @@ enum Client {
     Upload(upload::Command),
     Download(download::Command),
     Bucket(bucket::Command),
+    Log(log::Command),
     Status(status::Command),
 }
 

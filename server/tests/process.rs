@@ -8,6 +8,7 @@ mod process {
     mod command;
     mod large;
     mod life;
+    mod log;
     mod run;
     mod verify;
     mod watches;
