@@ -28,6 +28,7 @@
 //! * `merge`: how runs become one index;
 //! * `history`: reads of the past, and how far they reach;
 //! * `gc`: how the space of what is dead is given back;
+//! * `status`: what all of this has come to;
 //! * `sweep`: tombstones for keys whose deadline has passed;
 //! * `verify`: whether every byte is what was written.
 //!
@@ -50,6 +51,7 @@ mod open;
 mod read;
 pub(crate) mod recent;
 mod sequence;
+mod status;
 mod sweep;
 mod verify;
 
@@ -101,6 +103,7 @@ pub(crate) struct Keyspace {
     dropping: Mutex<Vec<Arc<BucketState>>>,
     maintenance: Mutex<Maintenance>,
     watchers: Watchers,
+    figures: status::Figures,
     signal: Signal,
     /// Superseded versions that nobody at or above it sees may be gone.
     floor: AtomicU64,

@@ -28,6 +28,7 @@
 
 mod attributes;
 mod background;
+mod backup;
 mod batch;
 mod bucket;
 mod catalogue;
@@ -53,6 +54,7 @@ mod store;
 mod testing;
 mod topic;
 mod transaction;
+mod verify;
 mod version;
 mod view;
 mod watch;
@@ -63,7 +65,7 @@ pub use bucket::options::BucketOptions;
 pub use bucket::{Bucket, BucketInfo, Deleted};
 /// The disk contract, for stores on a disk of one's own ([`Options::open_on`]).
 pub use cairn_log::vfs;
-pub use cairn_log::{Clock, LogId, SystemClock};
+pub use cairn_log::{Clock, Damage, LogId, SystemClock};
 pub use commit::{Commit, Receipt};
 pub use digest::StateDigest;
 pub use entry::Entry;
@@ -71,10 +73,11 @@ pub use error::{Conflict, Error, ErrorKind, Result};
 pub use large::{Upload, ValueReader};
 pub use options::Options;
 pub use scan::{Entries, Row, Scan};
-pub use status::{PartitionStatus, Status, Verified};
+pub use status::{IndexStatus, PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use topic::{Appended, LogKind, LogRecord, LogScan};
 pub use transaction::{Transaction, TransactionEntries};
+pub use verify::Verification;
 pub use version::{Durability, Version};
 pub use view::View;
 pub use watch::{Watch, WatchBatch, WatchChange, WatchEvent};

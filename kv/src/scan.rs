@@ -300,7 +300,8 @@ impl Entries {
             self.gather()?;
             if with_values {
                 let id = self.bucket.id;
-                self.keyspace.read_small(id, &mut self.found, VALUE_BYTES_TOGETHER);
+                self.keyspace
+                    .read_small(id, &mut self.found, VALUE_BYTES_TOGETHER);
             }
         }
         if self.next == self.found.len() {

@@ -49,6 +49,44 @@ pub struct PartitionStatus {
     pub writes: u64,
     /// Syncs for them.
     pub syncs: u64,
+    /// Bytes that can still be written on its disk; `None` if the disk does not say.
+    pub free_bytes: Option<u64>,
+    /// Its index, garbage and watches.
+    pub index: IndexStatus,
+}
+
+/// The index, garbage and watches of a partition. Counts are since the store was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexStatus {
+    /// Memtables: one takes writes, the others wait for their run.
+    pub memtables: usize,
+    /// Bytes of memory that they take, counted rather than measured.
+    pub memtable_bytes: u64,
+    /// Runs that are not merged.
+    pub runs: usize,
+    /// Records in them.
+    pub run_records: u64,
+    /// Entries of the merged index.
+    pub merged_entries: u64,
+    /// Bytes of merged segments that are the newest of their key.
+    pub live_bytes: u64,
+    /// Bytes of merged segments that seem dead, history included.
+    pub dead_bytes: u64,
+    /// Merges of runs into the merged index.
+    pub merges: u64,
+    /// Index files that were made again because they were lost or damaged.
+    pub rebuilds: u64,
+    /// Segments that garbage collection has dropped.
+    pub segments_dropped: u64,
+    /// Bytes of log that it has written again because they live.
+    pub moved_bytes: u64,
+    /// Keys that got their tombstone because their deadline had passed.
+    pub keys_expired: u64,
+    /// Open watches.
+    pub watches: usize,
+    /// Bytes of log that the watch with the most has yet to see.
+    pub watch_lag_bytes: u64,
 }
 
 /// What a verification has read and found.
@@ -66,3 +104,6 @@ pub struct Verified {
     /// Index files that are damaged. They lose nothing: they are made again from the log.
     pub damaged: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

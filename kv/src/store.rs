@@ -404,6 +404,15 @@ impl Store {
         self.0.close()
     }
 
+    pub(crate) fn log(&self) -> &Log {
+        &self.0.log
+    }
+
+    /// By number of their partitions.
+    pub(crate) fn keyspaces(&self) -> &[Arc<Keyspace>] {
+        &self.0.keyspaces
+    }
+
     fn handle(&self, state: Arc<BucketState>) -> Bucket {
         let keyspace = Arc::clone(self.0.keyspace(&state));
         Bucket::new(Arc::clone(&self.0), keyspace, state)
@@ -581,6 +590,8 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
         batches: status.batches,
         writes: status.writes,
         syncs: status.syncs,
+        free_bytes: log.vfs().free_bytes(log.directory()).ok(),
+        index: keyspace.index_status(),
     }
 }
 

@@ -42,5 +42,6 @@ pub use partition::{
     ReplayedBatch, SegmentPin, SegmentSpan, TailBatch, TailReader,
 };
 pub use recovery::RecoveryReport;
+pub use recovery::inspect::{Damage, InspectedBatch, Inspection, inspect};
 pub use segment::spares::Claim;
 pub use segment::{SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};

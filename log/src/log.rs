@@ -31,7 +31,7 @@ use crate::identity::{Incarnation, LogId, PartitionId};
 use crate::partition::{BACKUP_FILES, BACKUP_NAMES, Partition};
 use crate::recovery::{Place, START, recover};
 use crate::segment::{Listing, SEGMENT_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-use crate::slots::{Fields, Slots};
+use crate::slots::{self, Fields, Slots};
 use crate::superblock::{self, Superblock};
 use crate::vfs::{Lock, SyncSite, Vfs};
 
@@ -304,12 +304,45 @@ fn create_directory(vfs: &dyn Vfs, directory: &Path) -> Result<()> {
         .map_err(|error| Error::io("sync", parent, error))
 }
 
-fn partition_directory(directory: &Path, partition: PartitionId) -> PathBuf {
+pub(crate) fn partition_directory(directory: &Path, partition: PartitionId) -> PathBuf {
     directory.join(format!("p{:04x}", partition.0))
+}
+
+/// Whose log a directory holds.
+pub(crate) struct Identified {
+    pub(crate) path: PathBuf,
+    pub(crate) log: LogId,
+    pub(crate) partitions: u16,
+    /// Where a slot stands that is not whole.
+    pub(crate) damaged_slot: Option<u64>,
+}
+
+/// Tells what log a directory holds, if any, and changes nothing.
+pub(crate) fn identify(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Identified>> {
+    let found = find_identity(vfs, directory)?;
+    Ok(found.map(|(_, found, identity)| Identified {
+        path: directory.join(IDENTITY_NAME),
+        log: identity.log,
+        partitions: identity.partitions,
+        damaged_slot: found.damaged,
+    }))
 }
 
 /// The identity of the log, or `None` if the directory holds no log yet.
 fn read_identity(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Identity>> {
+    let Some((mut slots, found, identity)) = find_identity(vfs, directory)? else {
+        return Ok(None);
+    };
+    if found.older.is_none() {
+        slots.write(&found.content, CREATE_IDENTITY)?;
+    }
+    Ok(Some(identity))
+}
+
+fn find_identity(
+    vfs: &dyn Vfs,
+    directory: &Path,
+) -> Result<Option<(Slots, slots::Found, Identity)>> {
     let names = vfs
         .list(directory)
         .map_err(|error| Error::io("list", directory, error))?;
@@ -324,7 +357,7 @@ fn read_identity(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Identity>> {
             None => Ok(None),
         };
     }
-    let (mut slots, found) = match Slots::open(vfs, &path, IDENTITY_MAGIC) {
+    let (slots, found) = match Slots::open(vfs, &path, IDENTITY_MAGIC) {
         Err(Error::Corrupt { .. }) if used.is_none() => return Ok(None),
         opened => opened?,
     };
@@ -333,10 +366,7 @@ fn read_identity(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Identity>> {
     if !identity.complete && used.is_none() {
         return Ok(None);
     }
-    if found.older.is_none() {
-        slots.write(&found.content, CREATE_IDENTITY)?;
-    }
-    Ok(Some(identity))
+    Ok(Some((slots, found, identity)))
 }
 
 fn partition_with_segments(

@@ -57,13 +57,14 @@ use crate::segment::spares::{Claim, Spares};
 use crate::slots::Slots;
 use crate::superblock::Superblock;
 use crate::vfs::{File, Vfs};
-use retention::Pins;
 use gather::Gathering;
+use retention::Pins;
 use tail::Watcher;
 
 pub(crate) use backup::{BACKUP_FILES, BACKUP_NAMES};
 pub use lead::BUFFERED_BYTES_MAX;
 pub use replay::ReplayedBatch;
+pub(crate) use replay::next_batch;
 pub use retention::{Dropped, SegmentPin};
 pub use tail::{TailBatch, TailReader};
 

@@ -52,6 +52,7 @@
 
 mod copy;
 mod found;
+pub(crate) mod inspect;
 mod scan;
 
 use std::path::Path;
@@ -66,7 +67,7 @@ use crate::superblock::{self, Cut, Superblock};
 use crate::vfs::{File, SyncSite, Vfs};
 
 use copy::{adopt, copy_tail, tidy};
-use found::{Files, FoundFile, Tail, chain};
+use found::{Files, FoundFile, Tail, chain, is_without_holes};
 
 /// The first batch of a partition stands here: above 0, so that 0 can mean "no version", and
 /// where it also stands in the first segment file.
@@ -124,7 +125,12 @@ impl Place<'_> {
 
 /// Opens a partition's files and decides where its log ends.
 pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
-    let (slots, block, older) = read_superblock(place)?;
+    let Read {
+        slots,
+        block,
+        older,
+        ..
+    } = read_superblock(place)?;
     let (retired, damage) = match Retired::read(&place.owner())? {
         retired::Found::Whole(retired) => (retired, None),
         retired::Found::Damaged(error) => (Retired::default(), Some(error)),
@@ -136,7 +142,7 @@ pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
         is_damaged: damage.is_some(),
     };
     if let Some(error) = damage
-        && !files.are_without_holes()
+        && !is_without_holes(&files.retained)
     {
         return Err(error);
     }
@@ -158,12 +164,7 @@ pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
         .fold(newest.header.previous_end, Offset::max);
     let tail = newest.tail(place, &block, closed, vouched)?;
     if tail.end < tail.vouched {
-        let position = newest.position(tail.end);
-        let what = format!(
-            "the log is whole up to here, but everything up to byte {} was synced",
-            newest.position(tail.vouched)
-        );
-        return Err(Error::corrupt(&newest.path, position, what));
+        return Err(newest.short_of(&tail));
     }
     retirement.complete(place, &retired)?;
     if closed {
@@ -331,10 +332,7 @@ fn without_segments(
     block: Superblock,
     both_slots: bool,
 ) -> Result<Recovered> {
-    if block.marked > START || block.cut.is_some() {
-        let what = "every segment file is missing";
-        return Err(Error::corrupt(place.directory, 0, what));
-    }
+    check_empty(place, &block)?;
     if !both_slots {
         publish(&mut slots, &block)?;
     }
@@ -355,6 +353,15 @@ fn without_segments(
     })
 }
 
+/// Refuses a partition whose segments are gone.
+fn check_empty(place: &Place<'_>, block: &Superblock) -> Result<()> {
+    if block.marked > START || block.cut.is_some() {
+        let what = "every segment file is missing";
+        return Err(Error::corrupt(place.directory, 0, what));
+    }
+    Ok(())
+}
+
 fn publish(slots: &mut Slots, block: &Superblock) -> Result<()> {
     // Both slots: a single damaged one must never bring back what this recovery has replaced.
     for _ in 0..2 {
@@ -363,7 +370,17 @@ fn publish(slots: &mut Slots, block: &Superblock) -> Result<()> {
     Ok(())
 }
 
-fn read_superblock(place: &Place<'_>) -> Result<(Slots, Superblock, Option<Superblock>)> {
+/// A superblock as it was found.
+struct Read {
+    slots: Slots,
+    block: Superblock,
+    /// What the older slot says, if that slot is whole.
+    older: Option<Superblock>,
+    /// Where a slot stands that is not.
+    damaged_slot: Option<u64>,
+}
+
+fn read_superblock(place: &Place<'_>) -> Result<Read> {
     let path = place.directory.join(superblock::FILE_NAME);
     let (slots, found) = Slots::open(place.vfs, &path, superblock::MAGIC)?;
     let decode = |content: &[u8]| {
@@ -373,7 +390,12 @@ fn read_superblock(place: &Place<'_>) -> Result<(Slots, Superblock, Option<Super
     let block = decode(&found.content)
         .ok_or_else(|| Error::corrupt(&path, 0, "the superblock of another partition or log"))?;
     let older = found.older.as_deref().and_then(decode);
-    Ok((slots, block, older))
+    Ok(Read {
+        slots,
+        block,
+        older,
+        damaged_slot: found.damaged,
+    })
 }
 
 fn sync_directory(place: &Place<'_>, site: SyncSite) -> Result<()> {

@@ -52,6 +52,8 @@ pub(crate) struct Found {
     pub(crate) content: Vec<u8>,
     /// The older slot's content, if that slot is whole.
     pub(crate) older: Option<Vec<u8>>,
+    /// Where the slot stands that is not whole.
+    pub(crate) damaged: Option<u64>,
 }
 
 impl Slots {
@@ -85,11 +87,15 @@ impl Slots {
             _ => Error::io("open", path, error),
         })?;
         let mut valid = Vec::new();
+        let mut damaged = None;
         for position in SLOT_POSITIONS {
             let mut slot = [0; SECTOR_BYTES];
             match file.read_exact_at(&mut slot, position) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    damaged = Some(position);
+                    continue;
+                }
                 Err(error) => return Err(Error::io("read", path, error)),
             }
             match decode(&slot, magic, position) {
@@ -105,7 +111,7 @@ impl Slots {
                         supported: FORMAT_VERSION,
                     });
                 }
-                Decoded::Damaged => {}
+                Decoded::Damaged => damaged = Some(position),
             }
         }
         valid.sort_unstable();
@@ -123,6 +129,7 @@ impl Slots {
             Found {
                 content,
                 older: valid.pop().map(|(_, content)| content),
+                damaged,
             },
         ))
     }

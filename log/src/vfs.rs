@@ -1,9 +1,9 @@
 //! The disk, as Cairn sees it: every byte the store reads or writes goes through [`Vfs`].
 //!
-//! Three implementations stand behind the trait: [`RealDisk`] (the operating system),
-//! [`MemoryDisk`] (a store that lives as long as its process) and, with the feature `testing`, a
-//! simulated disk that crashes, tears, forgets, lies and fills up on request. What the tests break
-//! is therefore what ships.
+//! Four implementations stand behind the trait: [`RealDisk`] (the operating system), [`Overlay`]
+//! (the same, on which nothing is changed), [`MemoryDisk`] (a store that lives as long as its
+//! process) and, with the feature `testing`, a simulated disk that crashes, tears, forgets, lies
+//! and fills up on request. What the tests break is therefore what ships.
 //!
 //! # Contract
 //!
@@ -25,6 +25,7 @@
 mod conformance;
 mod map;
 mod memory;
+mod overlay;
 mod plain;
 mod published;
 mod real;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 
 pub use map::AtomicWords;
 pub use memory::MemoryDisk;
+pub use overlay::Overlay;
 pub use real::RealDisk;
 
 /// The unit that a disk writes atomically, in bytes.

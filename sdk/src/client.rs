@@ -336,7 +336,9 @@ macro_rules! terms {
 terms!(Put);
 terms!(Delete);
 
+mod log;
 mod stream;
+pub use log::LogRequest;
 pub use stream::{GetStream, PutStream, ValueStream};
 pub(crate) use stream::{Source, bounds, unreadable};
 

@@ -21,12 +21,11 @@ use crate::error::{Error, Result};
 use crate::scan::{Cursor, Leases, ScanRequest};
 use crate::watch::WatchRequest;
 use crate::wire::{
-    BucketInfo, BucketOptions, Code, Durability, INLINE_VALUE_BYTES_MAX, Item, PAGE_BYTES_MAX,
-    PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, PartitionStatus, Status,
+    BucketInfo, BucketOptions, Code, Durability, INLINE_VALUE_BYTES_MAX, IndexStatus, Item,
+    PAGE_BYTES_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page, PartitionStatus, Status,
 };
 use crate::write::{Change, Expect, Receipt, Write};
 pub use feed::Feed;
-pub use log::LogRequest;
 
 mod large;
 
@@ -441,6 +440,29 @@ fn partition(status: cairn_kv::PartitionStatus) -> PartitionStatus {
         batches: status.batches,
         writes: status.writes,
         syncs: status.syncs,
+        visible: status.visible,
+        prepared_bytes: status.prepared_bytes,
+        free_bytes: status.free_bytes,
+        index: index(status.index),
+    }
+}
+
+fn index(status: cairn_kv::IndexStatus) -> IndexStatus {
+    IndexStatus {
+        memtables: status.memtables as u64,
+        memtable_bytes: status.memtable_bytes,
+        runs: status.runs as u64,
+        run_records: status.run_records,
+        merged_entries: status.merged_entries,
+        live_bytes: status.live_bytes,
+        dead_bytes: status.dead_bytes,
+        merges: status.merges,
+        rebuilds: status.rebuilds,
+        segments_dropped: status.segments_dropped,
+        moved_bytes: status.moved_bytes,
+        keys_expired: status.keys_expired,
+        watches: status.watches as u64,
+        watch_lag_bytes: status.watch_lag_bytes,
     }
 }
 

@@ -37,10 +37,11 @@ mod write;
 
 #[cfg(any(feature = "embedded", feature = "remote"))]
 pub use client::{
-    Batch, Bucket, Cairn, Delete, Entry, GetStream, Put, PutStream, ValueStream, check_bucket_name,
+    Batch, Bucket, Cairn, Delete, Entry, GetStream, LogRequest, Put, PutStream, ValueStream,
+    check_bucket_name,
 };
 #[cfg(feature = "embedded")]
-pub use embedded::{Embedded, Feed, LogRequest, Upload, Value};
+pub use embedded::{Embedded, Feed, Upload, Value};
 pub use error::{Error, Result, is_retryable};
 #[cfg(feature = "remote")]
 pub use remote::ConnectOptions;

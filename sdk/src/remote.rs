@@ -6,6 +6,7 @@
 
 mod following;
 mod large;
+mod log;
 mod reply;
 mod sse;
 

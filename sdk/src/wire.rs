@@ -28,7 +28,7 @@ pub use event::{EVENT_DELETE, EVENT_ERROR, EVENT_PUT, EventData};
 pub use item::{Deleted, Item, Page, Written};
 pub use log::{Appended, LogInfo, LogLine, LogPartition};
 pub use problem::Problem;
-pub use status::{PartitionStatus, Status};
+pub use status::{IndexStatus, PartitionStatus, Status};
 pub use target::{bucket_target, key_target, percent_encode};
 
 /// The longest key, in bytes.

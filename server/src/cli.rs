@@ -1,18 +1,21 @@
 //! The command line: a file a command.
 //!
-//! Every command but `serve` talks to a store through `cairn_sdk::Cairn`, a server's (`--url`) or
+//! Every command but `serve`, `backup` and `verify` talks to a store through `cairn_sdk::Cairn`, a server's (`--url`) or
 //! the one in a directory (`--data`). What a command is asked for goes to stdout; everything else,
 //! errors and progress included, goes to stderr.
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 a condition failed.
 
+mod backup;
 mod bucket;
 mod completions;
 mod delete;
+mod directory;
 mod download;
 mod export;
 mod get;
 pub(crate) mod import;
+mod log;
 mod output;
 mod place;
 mod progress;
@@ -23,6 +26,7 @@ mod status;
 mod store;
 mod stream;
 mod upload;
+mod verify;
 mod watch;
 
 use std::ffi::OsString;
@@ -39,6 +43,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Serve(command) => serve::run(command),
+        Command::Backup(command) => backup::run(&command),
+        Command::Verify(command) => verify::run(&command),
         Command::Completions(command) => completions::run(&command),
         Command::Client(client) => run_client(client),
     }
@@ -64,6 +70,7 @@ fn run_client(client: Client) -> ExitCode {
             Client::Upload(command) => (command.common.json, upload::run(command).await),
             Client::Download(command) => (command.common.json, download::run(command).await),
             Client::Bucket(command) => (command.common.json, bucket::run(command).await),
+            Client::Log(command) => (command.common.json, log::run(command).await),
             Client::Status(command) => (command.common.json, status::run(command).await),
         }
     });
@@ -86,6 +93,8 @@ enum Command {
     Serve(serve::Command),
     #[command(flatten)]
     Client(Client),
+    Backup(backup::Command),
+    Verify(verify::Command),
     Completions(completions::Command),
 }
 
@@ -101,6 +110,7 @@ enum Client {
     Upload(upload::Command),
     Download(download::Command),
     Bucket(bucket::Command),
+    Log(log::Command),
     Status(status::Command),
 }
 
@@ -130,6 +140,8 @@ fn bytes(argument: OsString) -> Vec<u8> {
 enum Failed {
     /// Of the store.
     Store(cairn_sdk::Error),
+    /// There is nothing where something was looked for.
+    NotFound(String),
     /// Of anything else.
     Other(String),
     /// Whoever reads stdout has left: nothing is wrong, and nothing more is wanted.
@@ -148,6 +160,7 @@ impl Failed {
                 Code::VersionMismatch => EXIT_CONDITION_FAILED,
                 _ => EXIT_FAILED,
             },
+            Failed::NotFound(_) => EXIT_NOT_FOUND,
             Failed::Other(_) => EXIT_FAILED,
             Failed::NobodyReads => 0,
         }
@@ -156,6 +169,7 @@ impl Failed {
     fn report(self, json: bool) -> ExitCode {
         let (code, detail, version) = match &self {
             Failed::Store(error) => (error.code().as_str(), error.detail(), error.version()),
+            Failed::NotFound(detail) => ("not_found", detail.as_str(), None),
             Failed::Other(detail) => ("failed", detail.as_str(), None),
             Failed::NobodyReads => return ExitCode::SUCCESS,
         };

@@ -1,9 +1,11 @@
 //! What `/metrics` tells, in the text format of Prometheus.
 //!
 //! Counters of requests live here and are bumped by the gate; figures of the store and of the pool
-//! are asked for when they are scraped, so they cost nothing otherwise.
+//! are asked for when they are scraped (`store`), so they cost nothing otherwise. `docs/metrics.md` lists
+//! them all, and a test holds it to that.
 
-use std::fmt::Write as _;
+mod store;
+
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
@@ -150,67 +152,10 @@ impl Metrics {
             .strip_suffix("# EOF")
             .map_or(text.len(), str::len);
         text.truncate(body);
-        let _ = write_store(&mut text, status, running, waiting);
+        let _ = store::write(&mut text, status, running, waiting);
         text.push_str("# EOF\n");
         text
     }
-}
-
-fn write_store(
-    out: &mut String,
-    status: &Status,
-    running: usize,
-    waiting: usize,
-) -> std::fmt::Result {
-    let version = &status.version;
-    writeln!(
-        out,
-        "# TYPE cairn_build gauge\ncairn_build{{version=\"{version}\"}} 1"
-    )?;
-    writeln!(out, "# TYPE cairn_uptime_seconds gauge")?;
-    writeln!(out, "cairn_uptime_seconds {}", status.uptime_ms / 1000)?;
-    writeln!(
-        out,
-        "# TYPE cairn_writable gauge\ncairn_writable {}",
-        u8::from(status.writable)
-    )?;
-    writeln!(
-        out,
-        "# TYPE cairn_pool_running gauge\ncairn_pool_running {running}"
-    )?;
-    writeln!(
-        out,
-        "# TYPE cairn_pool_waiting gauge\ncairn_pool_waiting {waiting}"
-    )?;
-    type Figure = (
-        &'static str,
-        &'static str,
-        fn(&cairn_sdk::wire::PartitionStatus) -> u64,
-    );
-    let figures: [Figure; 9] = [
-        ("start_bytes", "gauge", |p| p.start),
-        ("end_bytes", "gauge", |p| p.end),
-        ("durable_bytes", "gauge", |p| p.durable),
-        ("segments", "gauge", |p| p.segments),
-        ("disk_bytes", "gauge", |p| p.bytes),
-        ("keys_in_memory", "gauge", |p| p.keys_in_memory),
-        ("batches_total", "counter", |p| p.batches),
-        ("writes_total", "counter", |p| p.writes),
-        ("syncs_total", "counter", |p| p.syncs),
-    ];
-    for (name, kind, figure) in figures {
-        let family = name.trim_end_matches("_total");
-        writeln!(out, "# TYPE cairn_log_{family} {kind}")?;
-        for partition in &status.partitions {
-            let number = partition.partition;
-            writeln!(
-                out,
-                "cairn_log_{name}{{partition=\"{number}\"}} {}",
-                figure(partition)
-            )?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod process {
+    mod backup;
     mod clients;
     mod command;
     mod large;
     mod life;
+    mod log;
     mod run;
+    mod verify;
     mod watches;
 }

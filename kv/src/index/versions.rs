@@ -116,7 +116,9 @@ impl Versions {
 
     /// The versions that were moved here although newer ones existed.
     pub(crate) fn superseded(&self) -> &[Location] {
-        self.others.as_ref().map_or(&[], |others| &others.superseded)
+        self.others
+            .as_ref()
+            .map_or(&[], |others| &others.superseded)
     }
 
     /// Adds a version that was superseded when it was moved here.

@@ -277,6 +277,7 @@ impl Keyspace {
             garbage.leaving.remove(at);
             garbage.left.remove(&base);
             garbage.drops += 1;
+            self.figures.segments_dropped.add(1);
             return Ok(Drops::Done);
         }
         Ok(outcome)

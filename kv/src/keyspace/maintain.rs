@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cairn_log::vfs::Vfs;
 use cairn_log::{Claim, SegmentSpan};
 use parking_lot::{Condvar, Mutex};
 
@@ -419,6 +420,7 @@ impl Keyspace {
         self.check_poison()?;
         let memtable = Memtable::new(span.base.get());
         Replay::keys_only(self, &memtable).segment(span.base)?;
+        self.figures.rebuilds.add(1);
         self.write_run(levels, &memtable, span)
     }
 
@@ -457,6 +459,7 @@ impl Keyspace {
         if is_same {
             maintenance.merged = None;
             let fresh = self.new_merged()?;
+            self.figures.rebuilds.add(1);
             let view = fresh.view();
             maintenance.merged = Some(fresh);
             self.replace_levels(|current| replace(current, Some(view)));
@@ -500,13 +503,18 @@ impl Keyspace {
     }
 
     pub(super) fn open_merged(&self) -> std::result::Result<Merged, Fault> {
+        self.open_merged_on(self.log.vfs())
+    }
+
+    /// Opens the file that stands on this disk.
+    pub(super) fn open_merged_on(&self, disk: &Arc<dyn Vfs>) -> std::result::Result<Merged, Fault> {
         let path = self.log.directory().join(MERGED_NAME);
         let identity = Identity {
             log: self.log.log_id(),
             partition: self.log.id().0,
         };
         let cache_bytes = usize::try_from(self.options.cache_bytes).unwrap_or(usize::MAX);
-        Merged::open(self.log.vfs(), &path, identity, cache_bytes)
+        Merged::open(disk, &path, identity, cache_bytes)
     }
 }
 
@@ -534,7 +542,7 @@ pub(super) fn decode_state(view: &View) -> std::result::Result<IndexState, Fault
         .ok_or_else(|| Fault::Other("its state is of another format".into()))
 }
 
-fn index_io(error: &std::io::Error) -> Error {
+pub(super) fn index_io(error: &std::io::Error) -> Error {
     let kind = match error.kind() {
         std::io::ErrorKind::StorageFull => ErrorKind::DiskFull,
         _ => ErrorKind::Io,

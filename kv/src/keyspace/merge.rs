@@ -69,6 +69,7 @@ impl Keyspace {
                 merged: Some(view),
             }
         });
+        self.figures.merges.add(1);
         Ok(())
     }
 

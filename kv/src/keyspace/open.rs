@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use super::heads::Heads;
 use super::maintain::{MERGED_NAME, Signal, decode_state, merged_failure};
 use super::recent::Recent;
+use super::status::Figures;
 use super::sweep::Rest;
 use super::{Keyspace, Sequencer};
 use crate::bucket::state::{BucketState, Created};
@@ -71,6 +72,7 @@ impl Keyspace {
             dropping: Mutex::default(),
             maintenance: Mutex::default(),
             watchers: Watchers::default(),
+            figures: Figures::default(),
             signal: Signal::default(),
             floor: AtomicU64::new(0),
             // Until a first pass has looked.
@@ -165,7 +167,10 @@ impl Keyspace {
         {
             Ok(usable) => Ok(usable),
             Err(fault @ (Fault::Io(_) | Fault::Full(_))) => Err(merged_failure(&fault)),
-            Err(_) => Ok((self.new_merged()?, IndexState::default())),
+            Err(_) => {
+                self.figures.rebuilds.add(1);
+                Ok((self.new_merged()?, IndexState::default()))
+            }
         }
     }
 

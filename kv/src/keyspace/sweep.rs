@@ -276,6 +276,7 @@ impl Keyspace {
             }
             if !id.is_pieces() {
                 bucket.written_at(version);
+                self.figures.keys_expired.add(expired.len() as u64);
             }
             self.publish(&sequencer, &appended, time_ms);
             return Ok(());

@@ -53,6 +53,20 @@ impl Watchers {
             watcher.move_pin(log, &spans);
         }
     }
+
+    /// How many watches there are, and the bytes of log before the one that has the most to see.
+    pub(crate) fn lag(&self, log: &Partition) -> (usize, u64) {
+        let watchers: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        if watchers.is_empty() {
+            return (0, 0);
+        }
+        let spans = log.segments();
+        let lag = |watcher: &Arc<Watcher>| {
+            let position = watcher.position.load(Ordering::Acquire);
+            bytes_above(&spans, Offset::new(position))
+        };
+        (watchers.len(), watchers.iter().map(lag).max().unwrap_or(0))
+    }
 }
 
 impl Watcher {

@@ -151,7 +151,7 @@ fn walk(
 
 /// The end and the header of the batch at `offset`, if it ends by `end`. Its records are not looked
 /// at.
-pub(super) fn next_batch(
+pub(crate) fn next_batch(
     segment: &Segment,
     offset: Offset,
     end: Offset,

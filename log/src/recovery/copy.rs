@@ -63,6 +63,7 @@ pub(super) fn copy_tail(
         file,
         header,
         footer: Some(footer),
+        footer_is_damaged: false,
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Place;
 use super::scan::scan;
 use crate::error::{Error, Result};
-use crate::identity::{Offset, SegmentNumber};
+use crate::identity::{Incarnation, Offset, SegmentNumber};
 use crate::retired::Retired;
 use crate::segment::sectors::{Footer, Header, Sector, SectorFault};
 use crate::segment::{Listing, PAGE_BYTES, Segment, file_name};
@@ -20,6 +20,8 @@ pub(super) struct FoundFile {
     pub(super) file: Arc<dyn File>,
     pub(super) header: Header,
     pub(super) footer: Option<Footer>,
+    /// Something stands in the place of the footer that is none.
+    pub(super) footer_is_damaged: bool,
 }
 
 /// Where the newest file's log ends, and what is known of it.
@@ -34,7 +36,7 @@ pub(super) struct Tail {
 impl FoundFile {
     pub(super) fn open(
         place: &Place<'_>,
-        block: &Superblock,
+        newest: Incarnation,
         number: SegmentNumber,
     ) -> Result<FoundFile> {
         let path = place.directory.join(file_name(number));
@@ -61,7 +63,7 @@ impl FoundFile {
         if (header.log, header.partition, header.number) != (place.log, place.partition, number) {
             return Err(Error::corrupt(&path, 0, "the header of another segment"));
         }
-        if header.incarnation > block.incarnation {
+        if header.incarnation > newest {
             return Err(Error::corrupt(
                 &path,
                 0,
@@ -70,8 +72,8 @@ impl FoundFile {
         }
         // A footer that does not verify was torn by a crash, or has rotted. The end of the segment
         // is then told by the next one, by a slot, or by the frames; `verify` reports it.
-        let footer = match Footer::decode(&sector(second), &header) {
-            Ok(footer) => Some(footer),
+        let (footer, footer_is_damaged) = match Footer::decode(&sector(second), &header) {
+            Ok(footer) => (Some(footer), false),
             Err(SectorFault::Format(found)) => {
                 return Err(sector_error(
                     &path,
@@ -80,13 +82,15 @@ impl FoundFile {
                     SectorFault::Format(found),
                 ));
             }
-            Err(_) => None,
+            Err(SectorFault::Blank) => (None, false),
+            Err(SectorFault::Damaged) => (None, true),
         };
         Ok(FoundFile {
             path,
             file,
             header,
             footer,
+            footer_is_damaged,
         })
     }
 
@@ -180,6 +184,17 @@ impl FoundFile {
     }
 }
 
+impl FoundFile {
+    /// The refusal of a file, the newest, whose log ends below what was synced.
+    pub(super) fn short_of(&self, tail: &Tail) -> Error {
+        let what = format!(
+            "the log is whole up to here, but everything up to byte {} was synced",
+            self.position(tail.vouched)
+        );
+        Error::corrupt(&self.path, self.position(tail.end), what)
+    }
+}
+
 fn sector_error(path: &Path, position: u64, what: &str, fault: SectorFault) -> Error {
     match fault {
         SectorFault::Format(found) => Error::Format {
@@ -209,19 +224,19 @@ impl Files {
             .partition::<Vec<_>, _>(|&number| retired.contains(number));
         let retained = retained
             .into_iter()
-            .map(|number| FoundFile::open(place, block, number))
+            .map(|number| FoundFile::open(place, block.incarnation, number))
             .collect::<Result<_>>()?;
         Ok(Files {
             retained,
             leftovers,
         })
     }
+}
 
-    /// Whether no number up to the newest is missing.
-    pub(super) fn are_without_holes(&self) -> bool {
-        let numbers = self.retained.iter().map(|file| file.header.number.0);
-        numbers.eq(1..=self.retained.len() as u64)
-    }
+/// Whether no number up to the newest is missing.
+pub(super) fn is_without_holes(files: &[FoundFile]) -> bool {
+    let numbers = files.iter().map(|file| file.header.number.0);
+    numbers.eq(1..=files.len() as u64)
 }
 
 /// Checks that the files follow one another, but for dropped segments, and returns the end of each

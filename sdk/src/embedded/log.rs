@@ -4,21 +4,11 @@ use bytes::Bytes;
 use cairn_kv::{LogKind, LogRecord, LogScan};
 
 use super::{Embedded, durability, error, reached};
+use crate::client::LogRequest;
 use crate::error::{Error, Result};
 use crate::wire::{
     Appended, Base64, Code, Durability, INLINE_VALUE_BYTES_MAX, LogInfo, LogLine, LogPartition,
 };
-
-/// What to read of the log of a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogRequest {
-    /// Only records at or above this offset.
-    pub from: u64,
-    /// At most this many.
-    pub limit: usize,
-    /// Only the records of this topic.
-    pub topic: Option<String>,
-}
 
 impl Embedded {
     /// Where each partition of the log stands.

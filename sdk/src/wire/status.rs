@@ -51,4 +51,51 @@ pub struct PartitionStatus {
     /// Syncs for them.
     #[serde(default)]
     pub syncs: u64,
+    /// Readers see the batches below this offset.
+    #[serde(default)]
+    pub visible: u64,
+    /// Bytes of files that are prepared for log to come.
+    #[serde(default)]
+    pub prepared_bytes: u64,
+    /// Bytes that can still be written on the disk; `null` if it does not say.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
+    /// The index, garbage and watches.
+    #[serde(default)]
+    pub index: IndexStatus,
+}
+
+/// The index, garbage and watches of a partition. Counts are since the store was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct IndexStatus {
+    /// Memtables: one takes writes, the others wait for their run.
+    pub memtables: u64,
+    /// Bytes of memory that they take.
+    pub memtable_bytes: u64,
+    /// Runs that are not merged.
+    pub runs: u64,
+    /// Records in them.
+    pub run_records: u64,
+    /// Entries of the merged index.
+    pub merged_entries: u64,
+    /// Bytes of merged segments that are the newest of their key.
+    pub live_bytes: u64,
+    /// Bytes of merged segments that seem dead, history included.
+    pub dead_bytes: u64,
+    /// Merges of runs into the merged index.
+    pub merges: u64,
+    /// Index files that were made again because they were lost or damaged.
+    pub rebuilds: u64,
+    /// Segments that garbage collection has dropped.
+    pub segments_dropped: u64,
+    /// Bytes of log that it has written again because they live.
+    pub moved_bytes: u64,
+    /// Keys that got their tombstone because their deadline had passed.
+    pub keys_expired: u64,
+    /// Open watches, those inside the server's process included.
+    pub watches: u64,
+    /// Bytes of log that the watch with the most has yet to see.
+    pub watch_lag_bytes: u64,
 }

@@ -29,3 +29,50 @@ fn the_text_holds_requests_and_store_and_ends_once() {
     assert!(text.ends_with("# EOF\n"));
     assert_eq!(text.matches("# EOF").count(), 1);
 }
+
+/// The names of a text, each once, without what the members of a histogram end in.
+fn names(text: &str) -> std::collections::BTreeSet<&str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut names = std::collections::BTreeSet::new();
+    for line in lines {
+        let (family, kind) = line.split_once(' ').unwrap();
+        let told = match kind {
+            "counter" => text
+                .lines()
+                .any(|line| line.starts_with(&format!("{family}_total"))),
+            _ => text.lines().any(|line| line.starts_with(family)),
+        };
+        assert!(told, "{family} has a value\n{text}");
+        assert!(
+            text.contains(&format!("# HELP {family} ")),
+            "{family} has help"
+        );
+        assert!(names.insert(family), "{family} stands there once");
+    }
+    names
+}
+
+#[test]
+fn every_metric_is_in_the_list_and_every_one_of_the_list_is_told() {
+    let metrics = Metrics::new();
+    metrics.answered("kv", "GET", 200, Duration::from_micros(300));
+    let status = Status {
+        version: "0.1.0".to_owned(),
+        log_id: "00".to_owned(),
+        uptime_ms: 1,
+        writable: true,
+        partitions: vec![PartitionStatus {
+            free_bytes: Some(1),
+            ..PartitionStatus::default()
+        }],
+        committee: None,
+    };
+    let text = metrics.text(&status, 0, 0);
+    let listed = include_str!("../../../docs/metrics.md");
+    let listed: std::collections::BTreeSet<&str> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(|name| name.trim_end_matches("_total"))
+        .collect();
+    assert_eq!(names(&text), listed);
+}

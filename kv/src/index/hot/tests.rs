@@ -94,8 +94,13 @@ fn what_was_filled_in_before_a_growth_is_never_found_after_a_commit_behind_it() 
     let mut random = crate::testing::Random(5);
     for _ in 0..2 {
         let hashes: Vec<u64> = (0..1_000).map(|_| random.next()).collect();
-        let stamps: Vec<_> = hashes.iter().map(|&hash| hot.stamp(hash).unwrap()).collect();
-        hashes[..500].iter().for_each(|&hash| fill(&hot, hash, 5_000));
+        let stamps: Vec<_> = hashes
+            .iter()
+            .map(|&hash| hot.stamp(hash).unwrap())
+            .collect();
+        hashes[..500]
+            .iter()
+            .for_each(|&hash| fill(&hot, hash, 5_000));
         hot.grow();
         for (&hash, stamp) in hashes.iter().zip(stamps) {
             hot.outbid(hash, 9_000);

@@ -180,7 +180,9 @@ impl RunWalk {
             }
             let _ = ahead.pop();
         }
-        let value = told.value.filter(|value| value.len() as u64 <= self.value_bytes_max);
+        let value = told
+            .value
+            .filter(|value| value.len() as u64 <= self.value_bytes_max);
         ahead.push(told.key, told.location, value);
     }
 }

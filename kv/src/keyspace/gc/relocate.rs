@@ -151,6 +151,7 @@ impl Keyspace {
         let (offset, base) = (appended.offset.get(), appended.segment.get());
         appended.commit.wait()?;
         self.enter_moved(moves, entered, offset, base);
+        self.figures.moved_bytes.add(batch.byte_len() as u64);
         Ok(Sequenced::All)
     }
 
