@@ -6,6 +6,7 @@ mod crash;
 mod durability;
 mod expiry;
 mod large;
+mod linearizable;
 mod model;
 mod reads;
 mod scans;
