@@ -657,7 +657,11 @@ impl Run {
                 .keys()
                 .filter(|key| model.live(key, now_ms).is_some());
             let live = live.count() as u64;
-            assert!((live..=model.keys.len() as u64).contains(&info.keys));
+            assert!(
+                (live..=model.keys.len() as u64).contains(&info.keys),
+                "{info:?}, but {live} live keys of {}, in memory: {in_memory}",
+                model.keys.len()
+            );
             if in_memory && live == model.keys.len() as u64 {
                 assert_eq!(info.bytes, bytes as u64);
             }
@@ -738,6 +742,7 @@ fn run_seeds(seeds: u64) -> Events {
     let mut events = Events::default();
     let mut segments = 0;
     for seed in 1..=seeds {
+        println!("seed {seed}");
         let mut run = Run::new(seed);
         for _ in 0..STEPS {
             run.step();
