@@ -54,7 +54,7 @@ use crate::store::Open;
 use crate::version::{Durability, Version};
 use crate::view::View;
 pub use scan::TransactionEntries;
-use scanned::{Progress, Scanned, Span};
+use scanned::{Overtaken, Progress, Scanned, Span};
 
 /// A transaction under way, of one bucket.
 ///
@@ -291,18 +291,22 @@ impl Transaction {
     /// Those of [`Transaction::commit`]. A refusal is told here if what it rests on is durable
     /// already or `durability` is `Buffered`, and by the commit otherwise.
     pub fn submit(mut self, durability: Durability) -> Result<Commit> {
-        let (keyspace, bucket) = (&self.keyspace, &self.bucket);
-        let noting = self.noting.take();
-        let mut scanned = Scanned::new(self.view.version(), &self.scans, noting);
-        if let Some(overtaken) = scanned.judge_ahead(keyspace, bucket, self.view.pin())? {
-            return keyspace.refuse(overtaken.refusal, overtaken.cause, durability);
+        let mut scanned = Scanned::new(self.view.version(), &self.scans, self.noting.take());
+        let ahead = scanned.judge_ahead(&self.keyspace, &self.bucket, self.view.pin())?;
+        match ahead {
+            Some(Overtaken { refusal, cause }) => self.keyspace.refuse(refusal, cause, durability),
+            None => self.sequence(&scanned, durability),
         }
+    }
+
+    fn sequence(&self, scanned: &Scanned, durability: Durability) -> Result<Commit> {
         let operations = self.writes.iter().map(|(key, write)| OperationRef {
             key,
             effect: write.effect(),
         });
         let conditions = self.reads.iter().map(|(key, expect)| (&key[..], expect));
-        keyspace.submit_transaction(bucket, operations, conditions, &scanned, durability)
+        self.keyspace
+            .submit_transaction(&self.bucket, operations, conditions, scanned, durability)
     }
 
     /// The writes within a range, ascending.

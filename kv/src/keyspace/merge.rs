@@ -13,7 +13,7 @@
 //! again, would otherwise hold back their garbage for long. Or when the disk is full, since only
 //! what is merged is collected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cairn_log::Offset;
@@ -104,9 +104,15 @@ impl Keyspace {
             .map(|span| span.base.get())
             .collect();
         state.segments.retain(|row| retained.contains(&row.base));
-        let mut gone = BTreeSet::new();
+        let mut gone = BTreeMap::new();
         for run in levels.runs.iter().rev() {
             self.merge_controls(run, &mut state, &mut gone)?;
+        }
+        // A creation that was moved may stand behind the drop.
+        for (&bucket, &version) in &gone {
+            if let Some(row) = state.bucket_mut(bucket) {
+                row.dropped = Some(version);
+            }
         }
         for row in state.buckets.iter_mut().filter(|row| row.dropped.is_some()) {
             (row.keys, row.bytes) = (0, 0);
@@ -117,8 +123,9 @@ impl Keyspace {
             key_bytes: changes.saturating_mul(KEY_BYTES_EXPECTED),
         };
         let view = merged.merge(expected, |merge| -> std::result::Result<_, MergeError> {
-            for &bucket in &gone {
+            for &bucket in gone.keys() {
                 merge.remove_bucket(bucket, |_| {})?;
+                merge.remove_bucket(bucket.pieces(), |_| {})?;
             }
             let mut newest = NewestEntries::new(self, levels, &state)?;
             while let Some(at) = newest.next()? {
@@ -146,7 +153,7 @@ impl Keyspace {
         &self,
         run: &Run,
         state: &mut IndexState,
-        gone: &mut BTreeSet<BucketId>,
+        gone: &mut BTreeMap<BucketId, u64>,
     ) -> std::result::Result<(), MergeError> {
         let head = run.head();
         for &control in &head.controls {
@@ -472,7 +479,7 @@ fn is_worth_it(runs: &[Arc<Run>]) -> bool {
 /// Enters a record that is no key's; `None` if it is none of that kind.
 fn enter_control(
     state: &mut IndexState,
-    gone: &mut BTreeSet<BucketId>,
+    gone: &mut BTreeMap<BucketId, u64>,
     record: &Record<'_>,
     offset: u64,
     time_ms: u64,
@@ -496,10 +503,7 @@ fn enter_control(
             bytes: 0,
         }),
         Body::BucketDropped => {
-            gone.extend([record.bucket, record.bucket.pieces()]);
-            if let Some(row) = state.bucket_mut(record.bucket) {
-                row.dropped = Some(version);
-            }
+            gone.insert(record.bucket, version);
         }
         Body::HistoryFloor { version } => state.floor = state.floor.max(*version),
         Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => return None,

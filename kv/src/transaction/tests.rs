@@ -1,6 +1,7 @@
 //! What a transaction is by itself; how transactions and others come between one another stands in
 //! the tests of the store.
 
+use super::scanned::Scanned;
 use crate::limits::*;
 use crate::*;
 
@@ -144,6 +145,29 @@ fn a_scan_of_keys_only_leaves_own_values_out_as_well() {
     let whole = transaction.get("k").unwrap().unwrap();
     assert_eq!(whole.attributes, attributes);
     assert!(whole.has_value());
+}
+
+#[test]
+fn a_write_that_comes_between_the_look_ahead_and_the_place_refuses() {
+    let bucket = bucket();
+    bucket.put("a", "").unwrap();
+    for (written, is_refused) in [("b", true), ("z", false)] {
+        let mut transaction = bucket.transaction().unwrap();
+        let scan = Scan {
+            end: Some(b"m".to_vec()),
+            ..Scan::default()
+        };
+        assert!(!rows(transaction.scan(&scan).unwrap()).is_empty());
+        transaction.put("written", "").unwrap();
+        let noting = transaction.noting.take();
+        let mut scanned = Scanned::new(transaction.version(), &transaction.scans, noting);
+        let (keyspace, pin) = (&transaction.keyspace, transaction.view.pin());
+        let ahead = scanned.judge_ahead(keyspace, &transaction.bucket, pin);
+        assert!(ahead.unwrap().is_none());
+        bucket.put(written, "").unwrap();
+        let outcome = transaction.sequence(&scanned, Durability::Buffered);
+        assert_eq!(outcome.is_err(), is_refused, "{written}");
+    }
 }
 
 #[test]

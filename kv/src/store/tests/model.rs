@@ -1,10 +1,13 @@
 //! The store against a map: the same random operations, the same answers.
 
+mod transactions;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::*;
 use crate::testing::Random;
+use cairn_log::vfs::simulated::Survival;
 
 /// What a bucket should hold.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +89,10 @@ struct Run {
     /// What buckets held at versions in the past, and the time then.
     past: Vec<(usize, Version, u64, Model)>,
     wrote_just_now: Option<(usize, u64)>,
+    /// A view held over other operations, and what it should still show.
+    view: Option<(View, Model)>,
+    /// The keys written since a transaction began, and their buckets.
+    touched: Vec<(usize, Vec<u8>)>,
 }
 
 const BUCKETS: usize = 3;
@@ -119,6 +126,8 @@ impl Run {
             held: None,
             past: Vec::new(),
             wrote_just_now: None,
+            view: None,
+            touched: Vec::new(),
         }
     }
 
@@ -134,12 +143,15 @@ impl Run {
         }
         let at = self.random.below(BUCKETS);
         match self.random.below(100) {
-            0..25 => self.put(at),
-            25..30 => self.maintain(),
-            30..42 => self.delete(at),
-            42..55 => self.batch(at),
-            55..75 => self.get(at),
-            75..80 => self.multi_get(at),
+            0..23 => self.put(at),
+            23..28 => self.maintain(),
+            28..39 => self.delete(at),
+            39..50 => self.batch(at),
+            50..60 => self.transaction(at),
+            60..74 => self.get(at),
+            74..76 => self.hold_view(at),
+            76..78 => self.read_view(),
+            78..80 => self.multi_get(at),
             80..88 => self.scan(at),
             88..90 => self.look_back(),
             90..92 => self.hold_scan(at),
@@ -148,6 +160,32 @@ impl Run {
             98 => self.recreate(at),
             _ => self.reopen(),
         }
+    }
+
+    fn hold_view(&mut self, at: usize) {
+        if self.view.is_none() || self.random.below(6) == 0 {
+            let view = self.buckets[at].view().unwrap();
+            self.view = Some((view, self.models[at].clone()));
+        }
+    }
+
+    fn read_view(&mut self) {
+        let Some((view, model)) = self.view.take() else {
+            return;
+        };
+        let (key, scan, now_ms) = (self.key(), self.random_scan(), self.now_ms());
+        let found = view.get(&key).unwrap();
+        assert_eq!(
+            found.as_ref().map(known_of).as_ref(),
+            model.live(&key, now_ms)
+        );
+        let rows = view.scan(&scan).map(|row| row.unwrap());
+        let rows: Vec<_> = rows
+            .map(|(key, entry)| (key.to_vec(), known_of(&entry)))
+            .collect();
+        assert_eq!(rows, model.range(&scan, now_ms), "{scan:?}");
+        self.events.note("held view");
+        self.view = (self.random.below(8) > 0).then_some((view, model));
     }
 
     /// Reads a bucket as it was.
@@ -264,14 +302,19 @@ impl Run {
     }
 
     fn put(&mut self, at: usize) {
+        let durability = self.durability();
+        self.put_with(at, durability);
+    }
+
+    fn put_with(&mut self, at: usize, durability: Durability) {
         let (key, value, options) = (self.key(), self.value(), self.options());
         let expires_ms = options.ttl_ms.map(|ttl| self.now_ms() + ttl);
-        let durability = self.durability();
         let commit = self.buckets[at]
             .submit_put(&key, &value, &options, durability)
             .unwrap();
         let version = commit.wait().unwrap().version;
         self.wrote(at, version);
+        self.touched.push((at, key.clone()));
         self.models[at].keys.insert(
             key,
             Known {
@@ -304,6 +347,7 @@ impl Run {
         if existed {
             self.wrote(at, receipt.version);
             self.models[at].keys.remove(&key);
+            self.touched.push((at, key));
             self.events.note("delete");
         } else {
             assert_eq!(receipt.version, self.buckets[at].version());
@@ -372,6 +416,7 @@ impl Run {
                     if let Some(known) = after.keys.get_mut(&key) {
                         known.version = receipt.version;
                     }
+                    self.touched.push((at, key));
                 }
                 after.newest = receipt.version;
                 self.models[at] = after;
@@ -535,16 +580,32 @@ impl Run {
 
     fn reopen(&mut self) {
         self.held = None;
+        self.view = None;
+        let how = self.random.below(3);
+        if how == 0 {
+            // What is durable in each partition vouches for all that came before it there.
+            for at in 0..BUCKETS {
+                self.put_with(at, Durability::Local);
+            }
+        }
         let digest = self.store.state_digest().unwrap();
         let info = self.store.buckets().unwrap();
-        let close = self.random.below(2) == 0;
-        let disk = if close {
-            self.store.close().unwrap();
-            self.events.note("clean close");
-            self.bench.disk.fork()
-        } else {
-            self.events.note("kill");
-            self.bench.disk.process_death()
+        let disk = match how {
+            0 => {
+                self.events.note("power loss");
+                self.bench
+                    .disk
+                    .power_loss(Survival::Random(self.random.next()))
+            }
+            1 => {
+                self.store.close().unwrap();
+                self.events.note("clean close");
+                self.bench.disk.fork()
+            }
+            _ => {
+                self.events.note("kill");
+                self.bench.disk.process_death()
+            }
         };
         self.bench.disk = Arc::new(disk);
         self.harm_index();
@@ -596,7 +657,11 @@ impl Run {
                 .keys()
                 .filter(|key| model.live(key, now_ms).is_some());
             let live = live.count() as u64;
-            assert!((live..=model.keys.len() as u64).contains(&info.keys));
+            assert!(
+                (live..=model.keys.len() as u64).contains(&info.keys),
+                "{info:?}, but {live} live keys of {}, in memory: {in_memory}",
+                model.keys.len()
+            );
             if in_memory && live == model.keys.len() as u64 {
                 assert_eq!(info.bytes, bytes as u64);
             }
@@ -650,11 +715,36 @@ fn known_of(entry: &Entry) -> Known {
 
 #[test]
 fn random_operations_give_the_answers_of_a_map() {
+    run_seeds(12);
+}
+
+/// `CAIRN_SEEDS` times three thousand operations, or as many as make a million.
+#[test]
+#[ignore = "long"]
+fn a_million_random_operations_give_the_answers_of_a_map() {
+    let seeds = match std::env::var("CAIRN_SEEDS") {
+        Ok(text) => text.parse().expect("CAIRN_SEEDS is a number"),
+        Err(_) => 1_000_000_u64.div_ceil(STEPS),
+    };
+    let began = std::time::Instant::now();
+    let events = run_seeds(seeds);
+    println!(
+        "{} operations of {seeds} seeds in {:.1} s: {events:?}",
+        seeds * STEPS,
+        began.elapsed().as_secs_f64()
+    );
+}
+
+/// Operations of one seed.
+const STEPS: u64 = 3_000;
+
+fn run_seeds(seeds: u64) -> Events {
     let mut events = Events::default();
     let mut segments = 0;
-    for seed in 1..=12 {
+    for seed in 1..=seeds {
+        println!("seed {seed}");
         let mut run = Run::new(seed);
-        for _ in 0..3_000 {
+        for _ in 0..STEPS {
             run.step();
         }
         segments += run
@@ -688,8 +778,18 @@ fn random_operations_give_the_answers_of_a_map() {
         "held scan finished",
         "bucket not empty",
         "bucket created again",
+        "held view",
+        "transaction",
+        "transaction that changes nothing",
+        "transaction reads its own write",
+        "transaction stops a scan early",
+        "transaction past writes outside its ranges",
+        "transaction too old",
+        "conflict over a key",
+        "conflict over a range",
         "clean close",
         "kill",
+        "power loss",
         "run written",
         "merge",
         "segment dropped",
@@ -702,4 +802,5 @@ fn random_operations_give_the_answers_of_a_map() {
         "merged index removed",
         "merged index damaged",
     ]);
+    events
 }

@@ -379,6 +379,24 @@ fn what_expires_after_it_was_read_refuses_and_what_had_expired_does_not() {
 }
 
 #[test]
+fn what_was_swept_before_the_first_scan_refuses_nothing_if_it_had_expired() {
+    let (bench, store, bucket) = filled(&["a"]);
+    let options = PutOptions {
+        ttl_ms: Some(10_000),
+        ..PutOptions::default()
+    };
+    bucket.put_with("k", "mortal", &options).unwrap();
+    bench.clock.pass(20_000);
+    let mut transaction = bucket.transaction().unwrap();
+    let end = store.status().partitions[0].end;
+    while store.step().unwrap() {}
+    assert!(store.status().partitions[0].end > end, "no tombstone");
+    assert_eq!(keys(&mut transaction, &Scan::default()), ["a"]);
+    transaction.put("written", "").unwrap();
+    transaction.commit(Durability::Local).unwrap();
+}
+
+#[test]
 fn a_deadline_that_the_transaction_itself_gave_refuses_nothing() {
     let (bench, _store, bucket) = filled(&["a"]);
     let mut transaction = bucket.transaction().unwrap();
