@@ -24,6 +24,7 @@
 //! * `read`: point reads;
 //! * `count`: how many keys there are;
 //! * `open`: how all of this is rebuilt at open;
+//! * `replay`: how a segment becomes a memtable again;
 //! * `maintain`: when runs are written, and index files that are of no use;
 //! * `merge`: how runs become one index;
 //! * `history`: reads of the past, and how far they reach;
@@ -50,6 +51,7 @@ mod merge;
 mod open;
 mod read;
 pub(crate) mod recent;
+mod replay;
 mod sequence;
 mod status;
 mod sweep;

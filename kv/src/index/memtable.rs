@@ -47,6 +47,15 @@ pub(crate) struct Node {
     versions: Mutex<Versions>,
 }
 
+/// A version of a key that is to be entered.
+pub(crate) struct Entering {
+    pub(crate) bucket: BucketId,
+    pub(crate) hash: u64,
+    pub(crate) location: Location,
+    /// It was superseded when it was moved.
+    pub(crate) is_superseded: bool,
+}
+
 /// Aligned so that two shards' locks never share a cache line.
 #[repr(align(64))]
 #[derive(Default)]
@@ -179,6 +188,44 @@ impl Memtable {
         true
     }
 
+    /// Enters versions one after another while nobody else knows the memtable. Stops and returns
+    /// the first that is not newer than what is known of its key.
+    ///
+    /// Cost: less than entering them one by one, since the misses of the caches overlap.
+    pub(crate) fn enter_all<'k>(
+        &mut self,
+        mut versions: impl Iterator<Item = (&'k [u8], &'k Entering)>,
+    ) -> Result<(), Location> {
+        let mut together: SmallVec<[(&[u8], &Entering); ENTERED_TOGETHER]> = SmallVec::new();
+        let mut members: Option<(BucketId, Arc<Members>)> = None;
+        loop {
+            together.clear();
+            together.extend(versions.by_ref().take(ENTERED_TOGETHER));
+            if together.is_empty() {
+                return Ok(());
+            }
+            for (_, entering) in &together {
+                let table = self.shards[shard_number(entering.hash)].0.get_mut();
+                let found = table.find(entering.hash, |hashed| hashed.hash == entering.hash);
+                std::hint::black_box(found.is_some());
+            }
+            for &(key, entering) in &together {
+                let (bucket, hash, location) = (entering.bucket, entering.hash, entering.location);
+                if members.as_ref().is_none_or(|(of, _)| *of != bucket) {
+                    members = Some((bucket, self.members(bucket)));
+                }
+                let Some((_, members)) = &members else {
+                    continue;
+                };
+                if entering.is_superseded {
+                    self.enter_superseded(members, bucket, hash, key, location);
+                } else if !self.enter(members, bucket, hash, key, location) {
+                    return Err(location);
+                }
+            }
+        }
+    }
+
     /// Enters a version that was superseded when it was moved. The caller holds the sequencer's
     /// lock.
     pub(crate) fn enter_superseded(
@@ -227,6 +274,11 @@ impl Memtable {
         self.controls.lock().push(record);
     }
 
+    /// Notes records that are no key's.
+    pub(crate) fn enter_controls(&self, records: Vec<u64>) {
+        self.controls.lock().extend(records);
+    }
+
     /// Notes that a batch is entered whole.
     pub(crate) fn entered_batch(&self, version: u64, time_ms: u64) {
         self.last_version.store(version, Ordering::Relaxed);
@@ -271,8 +323,7 @@ impl Memtable {
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        // The table itself goes by the lowest bits and the highest seven.
-        &self.shards[(hash >> 40) as usize % SHARDS]
+        &self.shards[shard_number(hash)]
     }
 }
 
@@ -317,6 +368,11 @@ impl Hashed {
     }
 }
 
+fn shard_number(hash: u64) -> usize {
+    // The table itself goes by the lowest bits and the highest seven.
+    (hash >> 40) as usize % SHARDS
+}
+
 /// What a new key takes.
 fn node_bytes(key: &[u8]) -> usize {
     if key.len() > KEY_BYTES_INLINE {
@@ -327,6 +383,9 @@ fn node_bytes(key: &[u8]) -> usize {
 }
 
 const SHARDS: usize = 256;
+
+/// Versions whose places are fetched together.
+const ENTERED_TOGETHER: usize = 32;
 
 /// Keys up to this length cost no allocation and no cache miss of their own.
 const KEY_BYTES_INLINE: usize = 24;

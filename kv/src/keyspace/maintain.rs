@@ -29,7 +29,7 @@ use cairn_log::{Claim, SegmentSpan};
 use parking_lot::{Condvar, Mutex};
 
 use super::gc::Garbage;
-use super::open::Replay;
+use super::replay::{Learnt, Replay};
 use super::sweep::{Pass, Rest};
 use super::{Keyspace, Pin};
 use crate::error::{Error, ErrorKind, Result};
@@ -418,8 +418,8 @@ impl Keyspace {
     /// Writes the run of a sealed segment from the log.
     pub(super) fn rebuild_run(&self, span: &SegmentSpan, levels: &Levels) -> Result<Run> {
         self.check_poison()?;
-        let memtable = Memtable::new(span.base.get());
-        Replay::keys_only(self, &memtable).segment(span.base)?;
+        let nobody_listens = |_: Learnt<'_, '_>| Ok(());
+        let memtable = Replay::new(&self.log, self.seed, nobody_listens).segment(span.base)?;
         self.figures.rebuilds.add(1);
         self.write_run(levels, &memtable, span)
     }

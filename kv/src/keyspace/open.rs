@@ -5,17 +5,17 @@
 //! shortly before the store went down. A run that is missing or of no use is written again before
 //! the next segment is looked at, so older versions never stand above newer ones.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use cairn_log::{BatchBuffer, Offset, Partition, ReplayedBatch, SegmentSpan};
+use cairn_log::{BatchBuffer, Offset, Partition, SegmentSpan};
 use parking_lot::{Mutex, RwLock};
 
 use super::heads::Heads;
 use super::maintain::{MERGED_NAME, Signal, decode_state, merged_failure};
 use super::recent::Recent;
+use super::replay::{Learnt, Replay};
 use super::status::Figures;
 use super::sweep::Rest;
 use super::{Keyspace, Sequencer};
@@ -24,8 +24,7 @@ use crate::clock::BelievedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::hash::HashSeed;
 use crate::index::hot::HotIndex;
-use crate::index::levels::{Levels, key_location};
-use crate::index::members::Members;
+use crate::index::levels::Levels;
 use crate::index::memtable::Memtable;
 use crate::index::merged::{Fault, Merged};
 use crate::index::run::{self, Run, RunHead};
@@ -123,9 +122,8 @@ impl Keyspace {
                     if levels.memtables.len() > WAITING_MAX {
                         self.write_waiting(&mut levels, &spans)?;
                     }
-                    let memtable = Arc::new(Memtable::new(span.base.get()));
-                    opening.replay(&memtable).segment(span.base)?;
-                    levels.memtables.insert(0, memtable);
+                    let memtable = opening.replay(span.base)?;
+                    levels.memtables.insert(0, Arc::new(memtable));
                 }
             }
         }
@@ -323,27 +321,22 @@ impl<'a> Opening<'a> {
         known.0 = known.0.max(version);
     }
 
-    fn replay<'b>(&'b mut self, memtable: &'b Memtable) -> Replay<'b>
-    where
-        'a: 'b,
-    {
-        Replay {
-            log: &self.keyspace.log,
-            seed: self.keyspace.seed,
-            memtable,
-            opening: Some(Box::new(move |learnt: Learnt<'_, '_>| match learnt {
-                Learnt::Control(record, offset, time_ms) => self.control(record, offset, time_ms),
-                Learnt::Key(bucket, version, offset) => {
-                    self.wrote(bucket.owner(), version, offset);
-                    Ok(())
-                }
-                Learnt::Batch(version, time_ms) => {
-                    self.last_version = self.last_version.max(version);
-                    self.newest_time_ms = self.newest_time_ms.max(time_ms);
-                    Ok(())
-                }
-            })),
-        }
+    /// Enters the segment that begins at `base`, record by record.
+    fn replay(&mut self, base: Offset) -> Result<Memtable> {
+        let keyspace = self.keyspace;
+        let listener = |learnt: Learnt<'_, '_>| match learnt {
+            Learnt::Control(record, offset, time_ms) => self.control(record, offset, time_ms),
+            Learnt::Written(bucket, version, offset) => {
+                self.wrote(bucket.owner(), version, offset);
+                Ok(())
+            }
+            Learnt::Batch(version, time_ms) => {
+                self.last_version = self.last_version.max(version);
+                self.newest_time_ms = self.newest_time_ms.max(time_ms);
+                Ok(())
+            }
+        };
+        Replay::new(&keyspace.log, keyspace.seed, listener).segment(base)
     }
 
     /// Puts together what was found of each bucket.
@@ -365,106 +358,6 @@ impl<'a> Opening<'a> {
     }
 }
 
-/// What a replay tells an open.
-enum Learnt<'a, 'b> {
-    Control(&'a Record<'b>, Offset, u64),
-    Key(BucketId, u64, Offset),
-    Batch(u64, u64),
-}
-
-type Listener<'a> = Box<dyn FnMut(Learnt<'_, '_>) -> std::result::Result<(), Malformed> + 'a>;
-
-/// Reads a segment front to back and enters every record as it was when it was sequenced.
-pub(super) struct Replay<'a> {
-    log: &'a Partition,
-    seed: HashSeed,
-    memtable: &'a Memtable,
-    opening: Option<Listener<'a>>,
-}
-
-impl<'a> Replay<'a> {
-    /// For a segment that an open knows already.
-    pub(super) fn keys_only(keyspace: &'a Keyspace, memtable: &'a Memtable) -> Replay<'a> {
-        Replay {
-            log: &keyspace.log,
-            seed: keyspace.seed,
-            memtable,
-            opening: None,
-        }
-    }
-
-    /// Enters the segment that begins at `base`.
-    pub(super) fn segment(mut self, base: Offset) -> Result<()> {
-        let mut outcome = Ok(());
-        let log = self.log;
-        log.replay_segment(base, |batch| {
-            outcome = self.enter_batch(&batch);
-            if outcome.is_ok() {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        })?;
-        outcome
-    }
-
-    fn enter_batch(&mut self, batch: &ReplayedBatch<'_>) -> Result<()> {
-        let mut members = BTreeMap::new();
-        for (offset, payload) in batch.records() {
-            self.enter_record(batch, offset, payload, &mut members)
-                .map_err(|malformed| damaged(self.log, offset, malformed))?;
-        }
-        let (version, time_ms) = (batch.offset.get(), batch.time_ms);
-        self.memtable.entered_batch(version, time_ms);
-        if let Some(opening) = &mut self.opening {
-            let told = opening(Learnt::Batch(version, time_ms));
-            told.map_err(|malformed| damaged(self.log, batch.offset, malformed))?;
-        }
-        Ok(())
-    }
-
-    fn enter_record(
-        &mut self,
-        batch: &ReplayedBatch<'_>,
-        offset: Offset,
-        payload: &[u8],
-        members: &mut BTreeMap<BucketId, Arc<Members>>,
-    ) -> std::result::Result<(), Malformed> {
-        let record = Record::decode(payload)?;
-        if matches!(record.origin, Origin::Here { .. })
-            && record.version(offset.get()) != Some(batch.offset.get())
-        {
-            return Err(Malformed("it says that it stands elsewhere in its batch"));
-        }
-        let Some((key, after)) = key_location(&record, offset.get()) else {
-            self.memtable.enter_control(offset.get());
-            return match &mut self.opening {
-                Some(opening) => opening(Learnt::Control(&record, offset, batch.time_ms)),
-                None => Ok(()),
-            };
-        };
-        if let Some(opening) = &mut self.opening {
-            opening(Learnt::Key(record.bucket, after.version, offset))?;
-        }
-        let members = members
-            .entry(record.bucket)
-            .or_insert_with(|| self.memtable.members(record.bucket));
-        let hash = self.seed.hash(record.bucket, key);
-        if record.is_superseded() {
-            self.memtable
-                .enter_superseded(members, record.bucket, hash, key, after);
-        } else if !self
-            .memtable
-            .enter(members, record.bucket, hash, key, after)
-        {
-            return Err(Malformed(
-                "it writes a key that its batch has written already",
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// The time of the batch in which a control record stands, which is its first.
 pub(super) fn control_time_ms(log: &Partition, offset: Offset) -> Result<u64> {
     let batch = offset.get().saturating_sub(BatchBuffer::FIRST_PLACE);
@@ -475,7 +368,7 @@ fn run_offset(head: &RunHead) -> Offset {
     Offset::new(head.identity.base)
 }
 
-fn damaged(log: &Partition, offset: Offset, malformed: Malformed) -> Error {
+pub(super) fn damaged(log: &Partition, offset: Offset, malformed: Malformed) -> Error {
     let message = format!(
         "the record at offset {offset} of partition {} is damaged: {malformed}; run `cairn \
          verify` on the data directory",

@@ -312,3 +312,38 @@ fn a_second_opener_is_told_that_the_store_is_locked() {
     drop(store);
     assert!(bench.try_open().is_ok());
 }
+
+#[test]
+fn a_large_segment_is_replayed_as_it_was_written() {
+    let mut bench = Bench::new(1);
+    bench.options = bench.options.segment_bytes(16 << 20);
+    let store = bench.open();
+    let buckets = ["a", "b", "c"].map(|name| store.bucket(name).unwrap());
+    let mut random = crate::testing::Random(11);
+    for number in 0..3_000_u32 {
+        let bucket = &buckets[random.below(3)];
+        let batch = (0..8).fold(Batch::new(), |batch, nth| {
+            // Keys come again, in this batch never.
+            let key = format!("{:05}/{nth}", random.below(1_500));
+            match random.below(5) {
+                0 => batch.delete(key),
+                1 => batch.put(key, [b'v'; 2_000]),
+                _ => batch.put(key, format!("value {number}")),
+            }
+        });
+        bucket.write(batch, Durability::Buffered).unwrap();
+    }
+    let told = |store: &Store| {
+        let infos: Vec<_> = store.buckets().unwrap();
+        let counts = infos.iter().map(|info| (info.keys, info.bytes));
+        (store.state_digest().unwrap(), counts.collect::<Vec<_>>())
+    };
+    store.sync().unwrap();
+    let segments = store.status().partitions[0].segments;
+    assert_eq!(segments, 1, "all is replayed");
+    let before = told(&store);
+    drop((store, buckets));
+    let store = bench.open();
+    assert_eq!(told(&store), before);
+    store.verify().unwrap();
+}
