@@ -6,9 +6,10 @@
 //! merged      one redb file over all older segments
 //! ```
 //!
-//! A key's newest version is in the first level that has the key. A `Levels` never changes, but
-//! for what is entered into its first memtable: whoever holds one finds in it every version that
-//! was there, whatever is merged meanwhile. That, and a watermark read while it was the current
+//! A key's newest version is in the first level that has the key. What a `Levels` says never
+//! changes, but for what is entered into its first memtable: whoever holds one finds in it every
+//! version that was there, whatever is merged meanwhile. A memtable that is replaced by its run
+//! gives back its memory all the same, and the run answers for it. That, and a watermark read while it was the current
 //! one, is what a scan, a view or a digest holds on to.
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cairn_log::{Offset, Partition};
+use smallvec::SmallVec;
 
 use super::members::Counts;
 use super::memtable::{Memtable, Node};
@@ -53,6 +55,8 @@ pub(crate) enum LevelError {
     Run { base: u64, fault: RunFault },
     /// The merged index is of no use: it is to be made again from the runs.
     Merged(Fault),
+    /// A memtable was retired meanwhile: it is to be asked again, and its run answers.
+    Retired,
     /// The log below.
     Log(cairn_log::Error),
 }
@@ -84,15 +88,36 @@ impl Levels {
         key: &[u8],
         watermark: u64,
     ) -> Result<Found, LevelError> {
-        let found = self.locate_in_memory(hash, bucket, key, watermark);
-        if found.location.version != 0 {
-            return Ok(found);
+        let mut is_newest = true;
+        for memtable in &self.memtables {
+            let (location, is_newest_here) = memtable.locate(hash, bucket, key, watermark);
+            is_newest &= is_newest_here;
+            if location.version != 0 {
+                return Ok(Found {
+                    location,
+                    is_newest,
+                });
+            }
+            if let Some(run) = memtable.run() {
+                // It may know newer versions than the watermark lets us see.
+                is_newest = false;
+                let location = find_in_run(&run, log, hash, bucket, key, watermark)?;
+                if location.version != 0 {
+                    return Ok(Found {
+                        location,
+                        is_newest,
+                    });
+                }
+            }
         }
         let location = self.locate_on_disk(log, hash, bucket, key, watermark)?;
-        Ok(Found { location, ..found })
+        Ok(Found {
+            location,
+            is_newest,
+        })
     }
 
-    /// [`Levels::locate`] in the memtables alone.
+    /// [`Levels::locate`] in the memtables alone, none of which is retired: in current levels.
     pub(crate) fn locate_in_memory(
         &self,
         hash: u64,
@@ -159,13 +184,15 @@ impl Levels {
         watermark: u64,
     ) -> Result<Location, LevelError> {
         let mut best = Location::NONE;
+        let mut retired: SmallVec<[Arc<Run>; 2]> = SmallVec::new();
         for memtable in &self.memtables {
             let found = memtable.locate_ever(hash, bucket, key, watermark);
             if found.version > best.version {
                 best = found;
             }
+            retired.extend(memtable.run());
         }
-        for run in self.runs.iter().chain(archive) {
+        for run in retired.iter().chain(&self.runs).chain(archive) {
             let found = run.find(hash, |place| -> ControlFlow<cairn_log::Error> {
                 // A version known to be no better, or too new, needs no look at its record.
                 let is_of_use = |version| version > best.version && version < watermark;
@@ -204,17 +231,19 @@ impl Levels {
             .memtables
             .iter()
             .filter(|older| older.base() < memtable.base());
+        let mut retired: SmallVec<[Arc<Run>; 2]> = SmallVec::new();
         for older in older {
             let (location, _) = older.locate(node.hash(), bucket, node.key(), u64::MAX);
             if location.version != 0 {
                 return Counts::of(node.key().len(), &location);
             }
+            retired.extend(older.run());
         }
         let one_key = Counts {
             keys: 1,
             bytes: average_bytes,
         };
-        for run in &self.runs {
+        for run in retired.iter().chain(&self.runs) {
             if run.head().identity.base >= memtable.base() || !run.may_hold(node.hash()) {
                 continue;
             }
@@ -379,6 +408,7 @@ impl fmt::Display for LevelError {
             LevelError::Run { fault, .. } => write!(formatter, "{fault}"),
             LevelError::Merged(fault) => write!(formatter, "{fault}"),
             LevelError::Log(error) => write!(formatter, "{error}"),
+            LevelError::Retired => write!(formatter, "a memtable was retired"),
         }
     }
 }

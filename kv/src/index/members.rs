@@ -27,9 +27,15 @@ use super::versions::{Kind, Location};
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     came: Mutex<Came>,
-    sorted: RwLock<BTreeSet<ByKey>>,
+    sorted: RwLock<Sorted>,
     keys: AtomicI64,
     bytes: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct Sorted {
+    nodes: BTreeSet<ByKey>,
+    is_retired: bool,
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +158,7 @@ impl Members {
             }
         }
         let mut sorted = self.sorted.write();
+        let sorted = &mut sorted.nodes;
         let new = {
             let mut came = self.came.lock();
             let new = came.nodes[came.settled..].to_vec();
@@ -177,12 +184,18 @@ impl Members {
         reverse: bool,
         limit: usize,
         mut visit: impl FnMut(&Node),
-    ) -> usize {
-        if is_empty(bounds) {
-            return 0;
-        }
+    ) -> Option<usize> {
         let sorted = self.sorted.read();
-        let range = sorted.range::<[u8], _>(bounds).map(|by_key| &*by_key.0);
+        if sorted.is_retired {
+            return None;
+        }
+        if is_empty(bounds) {
+            return Some(0);
+        }
+        let range = sorted
+            .nodes
+            .range::<[u8], _>(bounds)
+            .map(|by_key| &*by_key.0);
         let nodes: SmallVec<[&Node; NODES_AT_ONCE]> = if reverse {
             range.rev().take(limit).collect()
         } else {
@@ -192,7 +205,16 @@ impl Members {
             together.iter().for_each(|node| node.touch());
             together.iter().for_each(|node| visit(node));
         }
-        nodes.len()
+        Some(nodes.len())
+    }
+
+    /// Forgets the nodes: the memtable is retired.
+    pub(super) fn retire(&self) {
+        let mut sorted = self.sorted.write();
+        sorted.is_retired = true;
+        let sorted = std::mem::take(&mut sorted.nodes);
+        let came = std::mem::take(&mut *self.came.lock());
+        drop((sorted, came));
     }
 
     /// All nodes in key order, those included that are not settled.

@@ -4,7 +4,9 @@
 //! A hash table of nodes, one node a key, split into shards so that a writer adding a key delays
 //! few readers. The table holds the hash beside the node: growing it touches no node, and a lookup
 //! touches one. Short keys stand in the node itself. Only keys and locations are kept here; values
-//! stay in the log. Nodes and versions only ever come; the whole memtable goes at once.
+//! stay in the log. Nodes and versions only ever come. All of them go at once when the memtable is
+//! *retired*: its run is written then, and whoever holds levels from before is sent there. So what
+//! scans and leases hold on to is no memory.
 //!
 //! # Locks
 //!
@@ -21,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use super::members::Members;
+use super::run::Run;
 use super::versions::{Location, Versions};
 use crate::record::BucketId;
 
@@ -36,6 +39,8 @@ pub(crate) struct Memtable {
     records: AtomicUsize,
     last_version: AtomicU64,
     newest_time_ms: AtomicU64,
+    /// What stands in its place, once it is retired.
+    run: RwLock<Option<Arc<Run>>>,
 }
 
 /// One key and its versions.
@@ -80,7 +85,27 @@ impl Memtable {
             records: AtomicUsize::new(0),
             last_version: AtomicU64::new(0),
             newest_time_ms: AtomicU64::new(0),
+            run: RwLock::default(),
         }
+    }
+
+    /// Gives back its memory, since a run says all that it knows: whoever still holds old levels
+    /// asks that one. Nobody who enters anything is left. Called again, only the run is replaced.
+    pub(crate) fn retire(&self, run: Arc<Run>) {
+        // The run comes first: who no longer finds a key here looks for it there.
+        *self.run.write() = Some(run);
+        for shard in &self.shards {
+            // Freed outside of the lock.
+            drop(std::mem::take(&mut *shard.0.write()));
+        }
+        for members in std::mem::take(&mut *self.members.write()).into_values() {
+            members.retire();
+        }
+    }
+
+    /// The run that stands in its place, if it is retired. To be asked after the memtable itself.
+    pub(crate) fn run(&self) -> Option<Arc<Run>> {
+        self.run.read().clone()
     }
 
     /// Where the segment begins.

@@ -117,9 +117,14 @@ impl Walk {
     ) -> Result<Walk, LevelError> {
         let mut walks = Vec::new();
         for memtable in &levels.memtables {
-            if let Some(members) = memtable.members_of(course.bucket) {
+            if let Some(run) = memtable.run() {
+                walks.extend(RunWalk::new(&run, log, course)?.map(Level::Run));
+            } else if let Some(members) = memtable.members_of(course.bucket) {
                 members.settle();
                 walks.push(Level::Memtable(MemtableWalk::new(members, course)));
+            } else if memtable.run().is_some() {
+                // Just now: its members may have been there before.
+                return Err(LevelError::Retired);
             }
         }
         let archive = course.archive.iter().flat_map(|archive| archive.iter());
@@ -201,7 +206,7 @@ impl Source {
     fn fill(&mut self, log: &Partition) -> Result<(), LevelError> {
         self.ahead.clear();
         match &mut self.level {
-            Level::Memtable(walk) => walk.fill(&mut self.ahead),
+            Level::Memtable(walk) => walk.fill(&mut self.ahead)?,
             Level::Run(walk) => walk.fill(log, &mut self.ahead)?,
             Level::Merged(walk) => walk.fill(&mut self.ahead)?,
         }

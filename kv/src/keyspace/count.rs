@@ -14,6 +14,7 @@ use super::Keyspace;
 use crate::bucket::state::BucketState;
 use crate::index::levels::{Estimate, Levels};
 use crate::index::members::Counts;
+use crate::index::run::Run;
 use crate::record::BucketId;
 
 impl Keyspace {
@@ -30,26 +31,17 @@ impl Keyspace {
     /// What the levels of segments that begin below `base` hold of a bucket.
     pub(super) fn counts_below(&self, levels: &Levels, bucket: BucketId, base: u64) -> Counts {
         let mut counts = self.merged_counts(levels, bucket);
-        for run in levels.runs.iter().rev() {
-            let head = run.head();
-            if head.identity.base >= base {
-                break;
-            }
-            let at = head
-                .buckets
-                .binary_search_by_key(&bucket.0, |one| one.bucket);
-            if let Ok(at) = at {
-                counts += Counts {
-                    keys: head.buckets[at].keys_delta,
-                    bytes: head.buckets[at].bytes_delta,
-                };
-            }
+        let runs = levels.runs.iter().rev();
+        for run in runs.take_while(|run| run.head().identity.base < base) {
+            counts += counts_of(run, bucket);
         }
         for memtable in levels.memtables.iter().rev() {
             if memtable.base() >= base {
                 break;
             }
-            if let Some(members) = memtable.members_of(bucket) {
+            if let Some(run) = memtable.run() {
+                counts += counts_of(&run, bucket);
+            } else if let Some(members) = memtable.members_of(bucket) {
                 let average = counts.average_bytes();
                 counts += members.counts(|node| {
                     levels.counted_below(memtable, bucket, node, average, Estimate::Close)
@@ -57,5 +49,17 @@ impl Keyspace {
             }
         }
         counts
+    }
+}
+
+/// What a run adds to a bucket's counts.
+fn counts_of(run: &Run, bucket: BucketId) -> Counts {
+    let buckets = &run.head().buckets;
+    match buckets.binary_search_by_key(&bucket.0, |one| one.bucket) {
+        Ok(at) => Counts {
+            keys: buckets[at].keys_delta,
+            bytes: buckets[at].bytes_delta,
+        },
+        Err(_) => Counts::default(),
     }
 }

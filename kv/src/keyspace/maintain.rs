@@ -246,13 +246,15 @@ impl Keyspace {
             let mut memtables = current.memtables.clone();
             memtables.retain(|other| !Arc::ptr_eq(other, memtable));
             let mut runs = current.runs.clone();
-            runs.insert(0, run);
+            runs.insert(0, Arc::clone(&run));
             Levels {
                 memtables,
                 runs,
                 merged: current.merged.clone(),
             }
         });
+        // Not before: current levels have no retired memtable.
+        memtable.retire(run);
         Ok(true)
     }
 
@@ -361,8 +363,10 @@ impl Keyspace {
     /// Levels that give the answers these should have given, after one of their files turned out
     /// to be of no use.
     pub(super) fn repaired(&self, levels: &Arc<Levels>, error: LevelError) -> Result<Arc<Levels>> {
-        if let LevelError::Log(error) = error {
-            return Err(error.into());
+        match error {
+            LevelError::Log(error) => return Err(error.into()),
+            LevelError::Retired => return Ok(Arc::clone(levels)),
+            LevelError::Run { .. } | LevelError::Merged(_) => {}
         }
         let mut maintenance = self.maintenance.lock();
         self.repair(&mut maintenance, levels, error)
@@ -376,6 +380,7 @@ impl Keyspace {
     ) -> Result<Arc<Levels>> {
         match error {
             LevelError::Log(error) => Err(error.into()),
+            LevelError::Retired => Ok(Arc::clone(levels)),
             LevelError::Run { base, .. } => self.repair_run(levels, base),
             LevelError::Merged(fault @ Fault::Full(_)) => Err(merged_failure(&fault)),
             LevelError::Merged(_) => self.repair_merged(maintenance, levels),
@@ -393,6 +398,11 @@ impl Keyspace {
             (Some(known), Some(broken)) if !Arc::ptr_eq(&known, broken) => known,
             _ => Arc::new(self.rebuild_run(&self.span(base)?, levels)?),
         };
+        for memtable in &levels.memtables {
+            if memtable.base() == base && memtable.run().is_some() {
+                memtable.retire(Arc::clone(&run));
+            }
+        }
         let replace = |levels: &Levels| {
             let mut runs = levels.runs.clone();
             for other in &mut runs {

@@ -10,6 +10,7 @@ mod large;
 mod linearizable;
 mod model;
 mod reads;
+mod retired;
 mod scans;
 mod threads;
 mod transactions;

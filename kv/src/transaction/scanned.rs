@@ -286,27 +286,46 @@ fn find_in_gap(
         archive: None,
         value_bytes_max: 0,
     };
+    loop {
+        let error = match walk_gap(keyspace, bucket, pin, levels, &course) {
+            Ok(found) => return found,
+            Err(error) => error,
+        };
+        match error {
+            // Its run stands in its place now.
+            LevelError::Retired => {}
+            LevelError::Log(error) => return Err(error.into()),
+            other => return Err(Error::new(ErrorKind::Io, other.to_string())),
+        }
+    }
+}
+
+fn walk_gap(
+    keyspace: &Keyspace,
+    bucket: &BucketState,
+    pin: &Pin,
+    levels: &Levels,
+    course: &Course,
+) -> std::result::Result<Result<Option<Overtaken>>, LevelError> {
     let log = keyspace.log();
-    // There are no files among these levels.
-    let failed = |error: LevelError| match error {
-        LevelError::Log(error) => Error::from(error),
-        other => Error::new(ErrorKind::Io, other.to_string()),
-    };
-    let mut walk = Walk::new(levels, log, &course).map_err(failed)?;
-    while let Some(next) = walk.next(log).map_err(failed)? {
+    let mut walk = Walk::new(levels, log, course)?;
+    while let Some(next) = walk.next(log)? {
         let (key, location) = (next.key, next.location);
         if location.version < pin.watermark {
             continue;
         }
         // Of a key that expired, and is now deleted, nothing was shown.
-        let is_gone = location.kind == Kind::Tombstone;
-        let now_ms = keyspace.clock().now_ms();
-        if is_gone && !keyspace.visible_at(bucket.id, key, pin)?.is_live(now_ms) {
-            continue;
+        if location.kind == Kind::Tombstone {
+            let now_ms = keyspace.clock().now_ms();
+            match keyspace.visible_at(bucket.id, key, pin) {
+                Ok(shown) if shown.is_live(now_ms) => {}
+                Ok(_) => continue,
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        return Ok(Some(Overtaken::by(key, location.version)));
+        return Ok(Ok(Some(Overtaken::by(key, location.version))));
     }
-    Ok(None)
+    Ok(Ok(None))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ fn keys(members: &Members, bounds: (Bound<&[u8]>, Bound<&[u8]>), reverse: bool) 
     let count = members.nodes(bounds, reverse, usize::MAX, |node| {
         keys.push(node.key().to_vec());
     });
-    assert_eq!(count, keys.len());
+    assert_eq!(count, Some(keys.len()));
     keys
 }
 
@@ -39,7 +39,7 @@ fn keys_come_in_byte_order_within_their_bounds_from_either_end() {
     let bounds = (Bound::Included(&b"b"[..]), Bound::Excluded(&b"c\0"[..]));
     assert_eq!(keys(&members, bounds, false), bytes(&["b", "bb", "c"]));
     assert_eq!(keys(&members, bounds, true), bytes(&["c", "bb", "b"]));
-    assert_eq!(members.nodes(ALL, true, 2, |_| {}), 2);
+    assert_eq!(members.nodes(ALL, true, 2, |_| {}), Some(2));
 }
 
 #[test]
@@ -130,4 +130,14 @@ fn what_older_levels_hold_is_subtracted_once_a_key() {
     assert_eq!(asked.get(), 2);
     members.count(3, &value(1), &Location::NONE);
     assert_eq!(members.counts(older), Counts { keys: 0, bytes: 8 });
+}
+
+#[test]
+fn whoever_asks_for_keys_of_a_retired_memtable_is_told() {
+    let members = Members::default();
+    members.note(node(b"b"));
+    members.settle();
+    members.retire();
+    assert_eq!(members.nodes(ALL, false, 2, |_| {}), None);
+    assert_eq!(members.len(), 0);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ahead::Ahead;
 use super::{Chunk, Course};
+use crate::index::levels::LevelError;
 use crate::index::members::Members;
 
 pub(super) struct MemtableWalk {
@@ -25,7 +26,11 @@ impl MemtableWalk {
     }
 
     /// Adds the next keys; none if there are no more.
-    pub(super) fn fill(&mut self, ahead: &mut Ahead) {
+    ///
+    /// # Errors
+    ///
+    /// `Retired`: another walk goes on in the run.
+    pub(super) fn fill(&mut self, ahead: &mut Ahead) -> Result<(), LevelError> {
         let mut last = Vec::new();
         while ahead.len() == 0 && !self.exhausted {
             let (course, limit) = (&self.course, self.chunk.next());
@@ -45,10 +50,12 @@ impl MemtableWalk {
                     last.extend_from_slice(node.key());
                 }
             });
+            let found = found.ok_or(LevelError::Retired)?;
             self.exhausted = found < limit;
             if !self.exhausted {
                 self.course.go_on_behind(&last);
             }
         }
+        Ok(())
     }
 }

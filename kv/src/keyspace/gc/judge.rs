@@ -209,12 +209,14 @@ impl Trial<'_> {
         key: &[u8],
         version: u64,
     ) -> std::result::Result<bool, LevelError> {
+        let mut retired = Vec::new();
         for memtable in &self.levels.memtables {
             if memtable.locate_ever(hash, bucket, key, version).version != 0 {
                 return Ok(true);
             }
+            retired.extend(memtable.run());
         }
-        for run in &self.others {
+        for run in retired.iter().chain(&self.others) {
             let may = run.may_hold_below(hash, version);
             if may.map_err(|fault| run_error(run, fault))? {
                 return Ok(true);

@@ -1,0 +1,157 @@
+//! Readers that hold levels whose memtables are replaced by runs.
+
+use super::*;
+
+const KEYS: usize = 150;
+
+fn name(nth: usize) -> String {
+    format!("{nth:04}")
+}
+
+/// What a reader of the past sees of a key.
+fn old(nth: usize) -> Option<String> {
+    (!nth.is_multiple_of(10)).then(|| format!("old {nth}"))
+}
+
+/// A store with a memtable of old versions, and newer ones behind each reader that begins now.
+struct Case {
+    bench: Bench,
+    store: Store,
+    bucket: Bucket,
+}
+
+impl Case {
+    fn new() -> Case {
+        let bench = Bench::new(1);
+        let store = bench.open();
+        let bucket = store.bucket("b").unwrap();
+        for nth in 0..KEYS {
+            bucket.put(name(nth), "older").unwrap();
+            match old(nth) {
+                Some(value) => drop(bucket.put(name(nth), value).unwrap()),
+                None => drop(bucket.delete(name(nth)).unwrap()),
+            }
+        }
+        Case {
+            bench,
+            store,
+            bucket,
+        }
+    }
+
+    /// Overwrites all, in the memtable that readers hold and in further ones, and has the runs
+    /// written of all but the last.
+    fn overwrite_and_retire(&self) {
+        for nth in 0..KEYS {
+            self.bucket.put(name(nth), "new").unwrap();
+        }
+        for nth in 0..40 {
+            self.bucket.put(format!("x{nth}"), [b'x'; 4_000]).unwrap();
+        }
+        while self.store.step().unwrap() {}
+        assert!(!self.store.0.levels()[0].runs.is_empty());
+    }
+
+    fn assert_shows_old(&self, view: &View) {
+        for nth in 0..KEYS {
+            let entry = view.get(name(nth)).unwrap();
+            let found = entry.map(|entry| String::from_utf8(entry.value.to_vec()).unwrap());
+            assert_eq!(found, old(nth), "{nth}");
+            assert_eq!(value(&self.bucket, &name(nth)).unwrap(), "new");
+        }
+    }
+}
+
+fn all_old() -> Vec<(String, String)> {
+    (0..KEYS)
+        .filter_map(|nth| Some((name(nth), old(nth)?)))
+        .collect()
+}
+
+fn rows(entries: impl Iterator<Item = Result<(bytes::Bytes, Entry)>>) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    entries
+        .map(|row| row.unwrap())
+        .map(|(key, entry)| (text(&key), text(&entry.value)))
+        .collect()
+}
+
+#[test]
+fn a_view_and_scans_outlive_the_memtable_that_they_began_in() {
+    let case = Case::new();
+    let view = case.bucket.view().unwrap();
+    let past = case.bucket.at(view.version()).unwrap();
+    let mut scan = view.scan(&Scan::default());
+    let mut backwards = view.scan(&Scan {
+        reverse: true,
+        ..Scan::default()
+    });
+    let mut begun = rows(scan.by_ref().take(20));
+    let mut begun_backwards = rows(backwards.by_ref().take(20));
+    case.overwrite_and_retire();
+
+    begun.extend(rows(scan));
+    assert_eq!(begun, all_old());
+    begun_backwards.extend(rows(backwards));
+    begun_backwards.reverse();
+    assert_eq!(begun_backwards, all_old());
+    case.assert_shows_old(&view);
+    case.assert_shows_old(&past);
+    assert_eq!(rows(view.scan(&Scan::default())), all_old());
+    assert_eq!(rows(past.scan(&Scan::default())), all_old());
+}
+
+#[test]
+fn what_readers_hold_is_no_memtable_once_its_run_is_written() {
+    let case = Case::new();
+    let view = case.bucket.view().unwrap();
+    let mut scan = view.scan(&Scan::default());
+    assert!(scan.next().is_some());
+    let held = |view: &View| -> Vec<(usize, bool)> {
+        let memtables = view.pin().levels.memtables.iter();
+        memtables
+            .map(|one| (one.len(), one.run().is_some()))
+            .collect()
+    };
+    assert!(held(&view).iter().any(|&(keys, _)| keys > 0));
+    case.overwrite_and_retire();
+    assert!(
+        held(&view)
+            .iter()
+            .all(|&(keys, retired)| keys == 0 && retired)
+    );
+}
+
+#[test]
+fn a_run_that_took_the_place_of_a_memtable_may_be_damaged() {
+    let case = Case::new();
+    let view = case.bucket.view().unwrap();
+    case.overwrite_and_retire();
+    let disk = &case.bench.disk;
+    let directory = "/store/p0000";
+    let runs = disk.list(std::path::Path::new(directory)).unwrap();
+    let runs = runs.iter().filter(|name| name.ends_with(".run"));
+    for run in runs {
+        let path = format!("{directory}/{run}");
+        for block in 1..disk.length(&path) / 4_096 {
+            disk.flip_bit(&path, block * 4_096 + 5, 1);
+        }
+    }
+    case.assert_shows_old(&view);
+    assert_eq!(rows(view.scan(&Scan::default())), all_old());
+}
+
+#[test]
+fn a_transaction_is_judged_by_what_left_memory_since_it_began() {
+    let case = Case::new();
+    for disturbed in [false, true] {
+        let mut transaction = case.bucket.transaction().unwrap();
+        assert!(transaction.get("0001").unwrap().is_some());
+        transaction.put("own", "1").unwrap();
+        if disturbed {
+            case.overwrite_and_retire();
+        }
+        let outcome = transaction.commit(Durability::Local);
+        assert_eq!(outcome.is_err(), disturbed);
+    }
+}
