@@ -6,7 +6,7 @@
 
 use super::{Durability, Engine, Outcome, ReadMode, Reader, Tuning};
 use crate::data::Pairs;
-use cairn_kv::{Batch, Bucket, Scan, Store, View};
+use cairn_kv::{Batch, Bucket, Entries, Scan, Store, View};
 use std::path::Path;
 
 struct Cairn {
@@ -114,11 +114,7 @@ impl Reader for View {
     }
 
     fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
-        for row in View::scan(self, &Scan::default()) {
-            let (key, entry) = row?;
-            visit(&key, &entry.value);
-        }
-        Ok(())
+        scan(View::scan(self, &Scan::default()), visit)
     }
 }
 
@@ -133,10 +129,13 @@ impl Reader for Cairn {
     }
 
     fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
-        for row in self.bucket.scan(Scan::default())? {
-            let (key, entry) = row?;
-            visit(&key, &entry.value);
-        }
-        Ok(())
+        scan(self.bucket.scan(Scan::default())?, visit)
     }
+}
+
+fn scan(mut entries: Entries, visit: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<()> {
+    while let Some(row) = entries.next_row()? {
+        visit(row.key, row.value);
+    }
+    Ok(())
 }
