@@ -29,11 +29,12 @@
 //! # Growth
 //!
 //! As few sets are in use as the keys need, so that the table stays in the caches of the processor
-//! for as long as it can; once most entries are taken, twice as many are. All stand in one reach of
-//! memory, of which only what is used is taken from the system. A key's set is *hash x sets in use*,
-//! upper half, so it only ever moves up: an entry that an earlier growth left behind is looked at
-//! for other keys alone, who find that it is not theirs, and the promise has to be kept for sets
-//! where keys stand now. What is left behind is cleared to make room.
+//! for as long as it can; once most entries are taken, eight times as many are: each growth loses
+//! what was found, so there are few. All stand in one reach of memory, of which only what is used is
+//! taken from the system. A key's set is *hash x sets in use*, upper half, so it only ever moves up:
+//! an entry that an earlier growth left behind is looked at for other keys alone, who find that it
+//! is not theirs, and the promise has to be kept for sets where keys stand now. What is left behind
+//! is cleared to make room.
 //!
 //! Growth happens under the sequencer's lock. A reader that still goes by the number before it has
 //! taken its watermark before as well, so the commits that it may see outbid where it looks.
@@ -159,11 +160,11 @@ impl HotIndex {
         sets < self.sets_max && self.used.load(Ordering::Relaxed) > entries / 8 * CROWDED_EIGHTHS
     }
 
-    /// Takes twice as many sets into use, and says how many there were: what they hold is to be
+    /// Takes more sets into use, and says how many there were: what they hold is to be
     /// [cleared](HotIndex::clear). The caller holds the sequencer's lock.
     pub(crate) fn grow(&self) -> usize {
         let sets = self.sets.load(Ordering::Relaxed);
-        let more = (sets * 2).min(self.sets_max);
+        let more = (sets * GROWTH).min(self.sets_max);
         self.sets.store(more, Ordering::Release);
         sets
     }
@@ -228,6 +229,9 @@ const TAG_MASK: u64 = !0 << 53;
 
 /// Sets in use at first: a quarter of a mebibyte.
 const SETS_FIRST: usize = 4 << 10;
+
+/// How many times as many sets a growth takes into use.
+const GROWTH: usize = 8;
 
 /// A table is crowded when more than this many eighths of its entries are taken. At five, one key
 /// in thirty finds its set full.

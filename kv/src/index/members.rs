@@ -210,10 +210,13 @@ impl Members {
 
     /// Forgets the nodes: the memtable is retired.
     pub(super) fn retire(&self) {
-        let mut sorted = self.sorted.write();
-        sorted.is_retired = true;
-        let sorted = std::mem::take(&mut sorted.nodes);
+        let retired = Sorted {
+            is_retired: true,
+            ..Sorted::default()
+        };
+        let sorted = std::mem::replace(&mut *self.sorted.write(), retired);
         let came = std::mem::take(&mut *self.came.lock());
+        // Freed outside of the locks.
         drop((sorted, came));
     }
 

@@ -54,10 +54,10 @@ fn keys_of_one_set_push_one_another_out_and_keys_of_one_tag_take_over() {
 
 #[test]
 fn a_crowded_table_grows_to_its_bound_and_nothing_in_it_goes_stale() {
-    let hot = HotIndex::new(BYTES);
+    let hot = HotIndex::new(4 * BYTES);
     let mut random = crate::testing::Random(1);
-    let set_and_tag = |hash: u64| ((hash & u64::from(u32::MAX)) >> 18, tag(hash));
-    let mut hashes: Vec<u64> = (0..60_000).map(|_| random.next()).collect();
+    let set_and_tag = |hash: u64| ((hash & u64::from(u32::MAX)) >> 16, tag(hash));
+    let mut hashes: Vec<u64> = (0..200_000).map(|_| random.next()).collect();
     hashes.sort_unstable_by_key(|&hash| set_and_tag(hash));
     hashes.dedup_by_key(|hash| set_and_tag(*hash));
     let mut grown = 0;
@@ -67,14 +67,14 @@ fn a_crowded_table_grows_to_its_bound_and_nothing_in_it_goes_stale() {
             if hot.fill(hash, record, stamp) {
                 let left = hot.grow();
                 // What was left behind and is not cleared yet misleads nobody.
-                if round > 0 || left > 2 * SETS_FIRST {
+                if round > 0 || left > SETS_FIRST {
                     hot.clear(left);
                 }
                 grown += 1;
             }
         }
     }
-    assert_eq!(grown, 2, "from a quarter of a mebibyte to one");
+    assert_eq!(grown, 2, "from a quarter of a mebibyte over two to four");
     assert!(!hot.is_crowded(), "all there is, is in use");
     let found = |hash: u64, record: u64| hot.find(hash) == Some(record);
     let kept = (4_096..)
