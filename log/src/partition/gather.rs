@@ -40,10 +40,17 @@ impl Gathering {
     }
 
     /// How many commits to wait for, and until when, if `waiting` are there.
-    fn plan(&mut self, waiting: usize, now: Duration) -> Option<(usize, Duration)> {
+    fn plan(
+        &mut self,
+        waiting: usize,
+        now: impl FnOnce() -> Duration,
+    ) -> Option<(usize, Duration)> {
         let pause = self.took / SYNC_PARTS;
-        let is_stale = now.saturating_sub(self.ended) > self.took;
-        if waiting >= self.expected || pause.is_zero() || is_stale {
+        if waiting >= self.expected || pause.is_zero() {
+            return None;
+        }
+        let now = now();
+        if now.saturating_sub(self.ended) > self.took {
             return None;
         }
         if self.skipped > 0 {
@@ -64,12 +71,12 @@ impl Gathering {
 impl Partition {
     /// Waits until those have come who are about to. The caller leads.
     pub(super) fn gather<'a>(&'a self, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
-        let now = self.options.clock.elapsed();
         let worth_it = tail.open.as_ref().is_some_and(|open| {
             open.needs_sync && open.bytes.len() < GATHERED_BYTES_MAX && !tail.stopping
         });
         let waiting = self.waiting.load(Ordering::Relaxed);
         let plan = if worth_it {
+            let now = || self.options.clock.elapsed();
             tail.gathering.plan(waiting, now)
         } else {
             None

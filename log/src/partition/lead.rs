@@ -99,16 +99,19 @@ impl Partition {
         open.group.begin_leading();
         drop(tail);
 
-        let began = self.options.clock.elapsed();
+        // Who waits for no sync is not worth a look at the clock.
+        let began = open.needs_sync.then(|| self.options.clock.elapsed());
         let outcome = self
             .write_group(&active, &mut open)
             .map_err(|error| self.poison_with(&error));
 
         let mut tail = self.tail.lock();
         tail.leading = false;
-        let waiting = tail.open.as_ref().map_or(0, |open| open.waiting);
-        let now = self.options.clock.elapsed();
-        tail.gathering.ended(open.waiting, waiting, began, now);
+        if let Some(began) = began {
+            let waiting = tail.open.as_ref().map_or(0, |open| open.waiting);
+            let now = self.options.clock.elapsed();
+            tail.gathering.ended(open.waiting, waiting, began, now);
+        }
         tail.keep_buffer(std::mem::take(&mut open.bytes));
         let mut abandoned = None;
         if outcome.is_err() {
