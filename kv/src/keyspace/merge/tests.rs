@@ -135,3 +135,24 @@ fn an_index_made_anew_up_to_anywhere_knows_the_buckets_whose_creations_were_move
         assert_eq!(store.open_bucket("c").unwrap().version(), written);
     }
 }
+
+#[test]
+fn keys_are_counted_exactly_again_once_a_run_that_could_not_tell_is_made_anew() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let store = open(&disk);
+    let bucket = store.bucket("b").unwrap();
+    put(&bucket, 0..20, 1);
+    write_runs(bucket.keyspace());
+    let run = Arc::clone(bucket.keyspace().levels.read().runs.last().unwrap());
+    // Its blocks, read when they are asked for.
+    let path = format!("/store/p0000/{:016x}.run", run.head().identity.segment);
+    let sectors = (4_096..disk.length(&path)).step_by(512);
+    sectors.for_each(|place| disk.flip_bit(&path, place, 3));
+    put(&bucket, 0..10, 2);
+    bucket.info().unwrap();
+    index(bucket.keyspace());
+    // The first merge meets the damage, and the second what was made anew.
+    index(bucket.keyspace());
+    assert!(bucket.keyspace().levels.read().runs.is_empty());
+    assert_eq!(bucket.info().unwrap().keys, 20);
+}
