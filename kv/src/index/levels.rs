@@ -219,6 +219,11 @@ impl Levels {
     /// of the log. Of a key in a run the bytes are the average. `Estimate::Quick` does not look
     /// into the merged index either and takes its filter's word: keys that it has forgotten count
     /// as there, and so does one in a hundred that it never had.
+    ///
+    /// # Errors
+    ///
+    /// A guess, if an index file that may hold the key is of no use: ask again once the next read
+    /// has found that out and the file is made anew.
     pub(crate) fn counted_below(
         &self,
         memtable: &Memtable,
@@ -226,7 +231,7 @@ impl Levels {
         node: &Node,
         average_bytes: i64,
         estimate: Estimate,
-    ) -> Counts {
+    ) -> Result<Counts, Counts> {
         let older = self
             .memtables
             .iter()
@@ -235,7 +240,7 @@ impl Levels {
         for older in older {
             let (location, _) = older.locate(node.hash(), bucket, node.key(), u64::MAX);
             if location.version != 0 {
-                return Counts::of(node.key().len(), &location);
+                return Ok(Counts::of(node.key().len(), &location));
             }
             retired.extend(older.run());
         }
@@ -243,6 +248,8 @@ impl Levels {
             keys: 1,
             bytes: average_bytes,
         };
+        let mut is_certain = true;
+        let told = |is_certain, counts| if is_certain { Ok(counts) } else { Err(counts) };
         for run in retired.iter().chain(&self.runs) {
             if run.head().identity.base >= memtable.base() || !run.may_hold(node.hash()) {
                 continue;
@@ -255,10 +262,12 @@ impl Levels {
                 }
             };
             match run.find(node.hash(), newest) {
-                Ok(ControlFlow::Break(place)) if place.is_tombstone => return Counts::default(),
-                Ok(ControlFlow::Break(_)) => return one_key,
-                // A run that is of no use is found out by the next read.
-                Ok(ControlFlow::Continue(())) | Err(_) => {}
+                Ok(ControlFlow::Break(place)) if place.is_tombstone => {
+                    return told(is_certain, Counts::default());
+                }
+                Ok(ControlFlow::Break(_)) => return told(is_certain, one_key),
+                Ok(ControlFlow::Continue(())) => {}
+                Err(_) => is_certain = false,
             }
         }
         let Some(merged) = self
@@ -266,19 +275,22 @@ impl Levels {
             .as_ref()
             .filter(|merged| merged.may_hold(node.hash()))
         else {
-            return Counts::default();
+            return told(is_certain, Counts::default());
         };
         if estimate == Estimate::Quick {
-            return one_key;
+            return told(is_certain, one_key);
         }
         match merged.get(bucket, node.key()) {
-            Ok(Some(entry)) => Counts {
-                keys: 1,
-                bytes: Counts::key_bytes(node.key().len())
-                    + i64::try_from(entry.counted_bytes()).unwrap_or(i64::MAX),
-            },
-            Ok(None) => Counts::default(),
-            Err(_) => one_key,
+            Ok(Some(entry)) => {
+                let counts = Counts {
+                    keys: 1,
+                    bytes: Counts::key_bytes(node.key().len())
+                        + i64::try_from(entry.counted_bytes()).unwrap_or(i64::MAX),
+                };
+                told(is_certain, counts)
+            }
+            Ok(None) => told(is_certain, Counts::default()),
+            Err(_) => Err(one_key),
         }
     }
 

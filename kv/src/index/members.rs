@@ -126,18 +126,26 @@ impl Members {
     }
 
     /// What the bucket holds more than the levels below do. `older` tells what a key counts for
-    /// there; it is asked once a key.
-    pub(crate) fn counts(&self, older: impl Fn(&Node) -> Counts) -> Counts {
+    /// there; it is asked once a key, and again about keys of which it could only guess.
+    pub(crate) fn counts(&self, older: impl Fn(&Node) -> Result<Counts, Counts>) -> Counts {
         let mut came = self.came.lock();
         let came = &mut *came;
-        for node in came.uncompared.drain(..) {
-            came.older += older(&node);
-        }
+        let mut guessed = Counts::default();
+        came.uncompared.retain(|node| match older(node) {
+            Ok(counts) => {
+                came.older += counts;
+                false
+            }
+            Err(guess) => {
+                guessed += guess;
+                true
+            }
+        });
         let here = Counts {
             keys: self.keys.load(Memory::Relaxed),
             bytes: self.bytes.load(Memory::Relaxed),
         };
-        here - came.older
+        here - came.older - guessed
     }
 
     /// The number of keys, deleted ones included.

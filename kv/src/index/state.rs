@@ -8,7 +8,9 @@
 //! number of buckets
 //! for each bucket, ids ascending:
 //!   length of its creation record · that record (see `record`, its place 0)
-//!   version of its creation · its time_ms · version of its drop, 0 if there is none
+//!     · version of its creation · its time_ms
+//!   or 0 · its id, if its creation is not merged
+//!   version of its drop, 0 if there is none
 //!   version written last · keys · bytes of keys and values
 //! number of segments
 //! for each merged segment, ascending:
@@ -17,6 +19,10 @@
 //! ```
 //!
 //! Buckets that were dropped stay: ids are never given again, and a name keeps its partition.
+//!
+//! Garbage collection moves creations and drops, so an index made anew from the log meets them, and
+//! the bucket's keys, in any order. A row therefore begins with whatever is met first and takes up
+//! the rest as it comes: what is known depends on which records are merged, not on their order.
 
 use crate::bucket::name::BucketName;
 use crate::bucket::options::BucketOptions;
@@ -53,14 +59,108 @@ pub(crate) struct SegmentRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BucketRow {
     pub(crate) id: BucketId,
-    pub(crate) name: BucketName,
-    pub(crate) options: BucketOptions,
-    pub(crate) created_version: u64,
-    pub(crate) created_ms: u64,
+    /// `None` while its creation, which was moved, stands behind what is merged.
+    pub(crate) creation: Option<Creation>,
     pub(crate) dropped: Option<u64>,
     pub(crate) written: u64,
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
+}
+
+/// What the creation record of a bucket says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Creation {
+    pub(crate) name: BucketName,
+    pub(crate) options: BucketOptions,
+    pub(crate) version: u64,
+    pub(crate) time_ms: u64,
+}
+
+impl BucketRow {
+    /// Of a bucket of which nothing is known yet.
+    fn new(id: BucketId) -> BucketRow {
+        BucketRow {
+            id,
+            creation: None,
+            dropped: None,
+            written: 0,
+            keys: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Takes up its creation, which may have been met before.
+    pub(crate) fn create(&mut self, creation: Creation) {
+        self.written = self.written.max(creation.version);
+        self.creation.get_or_insert(creation);
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        if let Some(creation) = &self.creation {
+            let record = Record {
+                origin: Origin::Here { place: 0 },
+                bucket: self.id,
+                body: Body::BucketCreated {
+                    name: creation.name.clone(),
+                    options: creation.options,
+                },
+            };
+            let mut encoded = Vec::new();
+            record.encode(&mut encoded);
+            varint::push(bytes, encoded.len() as u64);
+            bytes.extend_from_slice(&encoded);
+            varint::push(bytes, creation.version);
+            varint::push(bytes, creation.time_ms);
+        } else {
+            varint::push(bytes, 0);
+            varint::push(bytes, u64::from(self.id.0));
+        }
+        for number in [
+            self.dropped.unwrap_or(0),
+            self.written,
+            self.keys,
+            self.bytes,
+        ] {
+            varint::push(bytes, number);
+        }
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<BucketRow> {
+        let length = usize::try_from(varint::take(rest)?).ok()?;
+        let (id, creation) = if length == 0 {
+            let id = u32::try_from(varint::take(rest)?).ok()?;
+            if !(1..=BucketId::MAX.0).contains(&id) {
+                return None;
+            }
+            (BucketId(id), None)
+        } else {
+            let (record, after) = rest.split_at_checked(length)?;
+            *rest = after;
+            let Ok(Record {
+                origin: Origin::Here { place: 0 },
+                bucket,
+                body: Body::BucketCreated { name, options },
+            }) = Record::decode(record)
+            else {
+                return None;
+            };
+            let creation = Creation {
+                name,
+                options,
+                version: varint::take(rest)?,
+                time_ms: varint::take(rest)?,
+            };
+            (bucket, Some(creation))
+        };
+        Some(BucketRow {
+            id,
+            creation,
+            dropped: Some(varint::take(rest)?).filter(|&version| version != 0),
+            written: varint::take(rest)?,
+            keys: varint::take(rest)?,
+            bytes: varint::take(rest)?,
+        })
+    }
 }
 
 impl SegmentRow {
@@ -82,11 +182,14 @@ impl IndexState {
         Some(&mut self.buckets[at])
     }
 
-    /// Adds a bucket that was created later than all the others here.
-    pub(crate) fn create(&mut self, row: BucketRow) {
-        self.last_bucket = self.last_bucket.max(row.id.0);
-        let at = self.buckets.partition_point(|other| other.id < row.id);
-        self.buckets.insert(at, row);
+    /// The row of a bucket that a record has been met of: a new one if it is the first.
+    pub(crate) fn met(&mut self, id: BucketId) -> &mut BucketRow {
+        self.last_bucket = self.last_bucket.max(id.0);
+        let at = self.buckets.partition_point(|row| row.id < id);
+        if self.buckets.get(at).is_none_or(|row| row.id != id) {
+            self.buckets.insert(at, BucketRow::new(id));
+        }
+        &mut self.buckets[at]
     }
 
     /// The row of the segment in which an offset stands, if it is merged.
@@ -114,29 +217,7 @@ impl IndexState {
         varint::push(&mut bytes, self.floor);
         varint::push(&mut bytes, self.buckets.len() as u64);
         for row in &self.buckets {
-            let mut record = Vec::new();
-            let body = Body::BucketCreated {
-                name: row.name.clone(),
-                options: row.options,
-            };
-            Record {
-                origin: Origin::Here { place: 0 },
-                bucket: row.id,
-                body,
-            }
-            .encode(&mut record);
-            varint::push(&mut bytes, record.len() as u64);
-            bytes.extend_from_slice(&record);
-            for number in [
-                row.created_version,
-                row.created_ms,
-                row.dropped.unwrap_or(0),
-                row.written,
-                row.keys,
-                row.bytes,
-            ] {
-                varint::push(&mut bytes, number);
-            }
+            row.encode(&mut bytes);
         }
         varint::push(&mut bytes, self.segments.len() as u64);
         for row in &self.segments {
@@ -168,28 +249,7 @@ impl IndexState {
             ..IndexState::default()
         };
         for _ in 0..varint::take(rest)? {
-            let length = usize::try_from(varint::take(rest)?).ok()?;
-            let (record, after) = rest.split_at_checked(length)?;
-            *rest = after;
-            let Ok(Record {
-                origin: Origin::Here { place: 0 },
-                bucket,
-                body: Body::BucketCreated { name, options },
-            }) = Record::decode(record)
-            else {
-                return None;
-            };
-            state.buckets.push(BucketRow {
-                id: bucket,
-                name,
-                options,
-                created_version: varint::take(rest)?,
-                created_ms: varint::take(rest)?,
-                dropped: Some(varint::take(rest)?).filter(|&version| version != 0),
-                written: varint::take(rest)?,
-                keys: varint::take(rest)?,
-                bytes: varint::take(rest)?,
-            });
+            state.buckets.push(BucketRow::decode(rest)?);
         }
         for _ in 0..varint::take(rest)? {
             state.segments.push(SegmentRow {
@@ -216,67 +276,4 @@ const FORMAT: u64 = 1;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(id: u32, name: &str, created: u64, dropped: Option<u64>) -> BucketRow {
-        BucketRow {
-            id: BucketId(id),
-            name: BucketName::new(name).unwrap(),
-            options: BucketOptions {
-                history_ms: Some(7),
-                ..BucketOptions::default()
-            },
-            created_version: created,
-            created_ms: 9,
-            dropped,
-            written: created + 5,
-            keys: 3,
-            bytes: 1 << 40,
-        }
-    }
-
-    fn state() -> IndexState {
-        let mut state = IndexState {
-            last_version: 1 << 50,
-            newest_time_ms: 1_795_507_200_000,
-            ..IndexState::default()
-        };
-        state.create(row(1, "a", 4096, Some(5000)));
-        state.create(row(2, "b", 4200, None));
-        state.create(row(5, "a", 6000, None));
-        state.floor = 77;
-        state.add_segment(SegmentRow {
-            base: 4096,
-            live_bytes: 1 << 25,
-            ..SegmentRow::default()
-        });
-        state
-    }
-
-    #[test]
-    fn what_is_encoded_is_decoded_and_what_is_cut_is_not() {
-        let state = state();
-        let bytes = state.encode();
-        assert_eq!(IndexState::decode(&bytes), Some(state));
-        for length in 0..bytes.len() {
-            assert_eq!(IndexState::decode(&bytes[..length]), None, "{length}");
-        }
-    }
-
-    #[test]
-    fn a_bucket_above_the_greatest_id_is_no_state() {
-        let mut state = state();
-        state.last_bucket = 4;
-        assert_eq!(IndexState::decode(&state.encode()), None);
-    }
-
-    #[test]
-    fn a_creation_record_that_stands_anywhere_else_is_no_state() {
-        let mut bytes = state().encode();
-        let (tag, place) = (3, 0);
-        let at = bytes.windows(2).position(|pair| pair == [tag, place]);
-        bytes[at.unwrap() + 1] = 1;
-        assert_eq!(IndexState::decode(&bytes), None);
-    }
-}
+mod tests;

@@ -5,6 +5,8 @@
 //! of the memtables are compared with the levels below when somebody asks, each key once. So the
 //! number of keys is exact while there are no runs, and drifts with what is in them: by keys that
 //! were deleted from the merged index and are back, and by a hundredth of those that are new to it.
+//! A run made for another merged index than the one there is now, which was lost, drifts by more
+//! until it is merged. What an index file of no use can't tell is guessed and asked again.
 //! Bytes are exact while all is in memtables, and as far as all is merged; in between they are off
 //! by as much as replaced values differ from the average.
 

@@ -21,8 +21,9 @@
 //!   who asks for the newest version skips it.
 //! * A tombstone, while another retained segment may hold an older version of its key: without it
 //!   an index made anew from the log would bring that version back.
-//! * The creation, and the drop, of a bucket that exists, that bore its name last, or of which
-//!   another retained segment holds records.
+//! * The creation and the drop of every bucket that ever was: ids are never given again, and a name
+//!   keeps its partition. They are moved each by itself and stand in any order then; whoever reads
+//!   them puts together what belongs together (`index::state`, `open`).
 //! * The newest history floor.
 //! * A piece of a large value, while `large` says so; history does not hold pieces.
 //!

@@ -13,7 +13,7 @@
 //! again, would otherwise hold back their garbage for long. Or when the disk is full, since only
 //! what is merged is collected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cairn_log::Offset;
@@ -26,7 +26,7 @@ use crate::index::levels::{LevelError, Levels, key_location, run_error};
 use crate::index::members::Counts;
 use crate::index::merged::{Entry, EntryKind, Expected, Fault, Summary, View};
 use crate::index::run::{Place, Run, RunFault};
-use crate::index::state::{BucketRow, IndexState, SegmentRow};
+use crate::index::state::{Creation, IndexState, SegmentRow};
 use crate::index::versions::{Kind, Location};
 use crate::limits::PIECE_BYTES_MAX;
 use crate::record::{Body, BucketId, Origin, Record};
@@ -104,15 +104,9 @@ impl Keyspace {
             .map(|span| span.base.get())
             .collect();
         state.segments.retain(|row| retained.contains(&row.base));
-        let mut gone = BTreeMap::new();
+        let mut gone = BTreeSet::new();
         for run in levels.runs.iter().rev() {
             self.merge_controls(run, &mut state, &mut gone)?;
-        }
-        // A creation that was moved may stand behind the drop.
-        for (&bucket, &version) in &gone {
-            if let Some(row) = state.bucket_mut(bucket) {
-                row.dropped = Some(version);
-            }
         }
         for row in state.buckets.iter_mut().filter(|row| row.dropped.is_some()) {
             (row.keys, row.bytes) = (0, 0);
@@ -123,7 +117,7 @@ impl Keyspace {
             key_bytes: changes.saturating_mul(KEY_BYTES_EXPECTED),
         };
         let view = merged.merge(expected, |merge| -> std::result::Result<_, MergeError> {
-            for &bucket in gone.keys() {
+            for &bucket in &gone {
                 merge.remove_bucket(bucket, |_| {})?;
                 merge.remove_bucket(bucket.pieces(), |_| {})?;
             }
@@ -153,7 +147,7 @@ impl Keyspace {
         &self,
         run: &Run,
         state: &mut IndexState,
-        gone: &mut BTreeMap<BucketId, u64>,
+        gone: &mut BTreeSet<BucketId>,
     ) -> std::result::Result<(), MergeError> {
         let head = run.head();
         for &control in &head.controls {
@@ -169,7 +163,9 @@ impl Keyspace {
             }
         }
         for bucket in &head.buckets {
-            if let Some(row) = state.bucket_mut(BucketId(bucket.bucket)) {
+            let id = BucketId(bucket.bucket);
+            if !id.is_pieces() {
+                let row = state.met(id);
                 row.written = row.written.max(bucket.written);
             }
         }
@@ -479,7 +475,7 @@ fn is_worth_it(runs: &[Arc<Run>]) -> bool {
 /// Enters a record that is no key's; `None` if it is none of that kind.
 fn enter_control(
     state: &mut IndexState,
-    gone: &mut BTreeMap<BucketId, u64>,
+    gone: &mut BTreeSet<BucketId>,
     record: &Record<'_>,
     offset: u64,
     time_ms: u64,
@@ -490,20 +486,15 @@ fn enter_control(
         Origin::Moved(moved) => moved.time_ms,
     };
     match &record.body {
-        Body::BucketCreated { .. } if state.bucket(record.bucket).is_some() => {}
-        Body::BucketCreated { name, options } => state.create(BucketRow {
-            id: record.bucket,
+        Body::BucketCreated { name, options } => state.met(record.bucket).create(Creation {
             name: name.clone(),
             options: *options,
-            created_version: version,
-            created_ms: time_ms,
-            dropped: None,
-            written: version,
-            keys: 0,
-            bytes: 0,
+            version,
+            time_ms,
         }),
         Body::BucketDropped => {
-            gone.insert(record.bucket, version);
+            state.met(record.bucket).dropped = Some(version);
+            gone.insert(record.bucket);
         }
         Body::HistoryFloor { version } => state.floor = state.floor.max(*version),
         Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => return None,
@@ -528,3 +519,6 @@ const RECORD_HEADER_BYTES: usize = 8;
 
 /// Places of a run taken at once.
 const CHUNK: u64 = 1_024;
+
+#[cfg(test)]
+mod tests;

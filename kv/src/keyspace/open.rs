@@ -239,14 +239,18 @@ impl<'a> Opening<'a> {
             newest_time_ms: state.newest_time_ms,
         };
         for row in &state.buckets {
-            let created = Created {
-                version: row.created_version,
-                time_ms: row.created_ms,
-            };
-            let name = row.name.clone();
-            let bucket = BucketState::new(row.id, name, partition, row.options, created);
-            bucket.written_at(row.written);
-            opening.buckets.insert(row.id, Arc::new(bucket));
+            if let Some(creation) = &row.creation {
+                let created = Created {
+                    version: creation.version,
+                    time_ms: creation.time_ms,
+                };
+                let name = creation.name.clone();
+                let bucket = BucketState::new(row.id, name, partition, creation.options, created);
+                opening.buckets.insert(row.id, Arc::new(bucket));
+            }
+            if row.written != 0 {
+                opening.wrote(row.id, row.written, Offset::new(row.written));
+            }
             opening
                 .dropped
                 .extend(row.dropped.map(|version| (row.id, version)));

@@ -119,10 +119,10 @@ fn what_older_levels_hold_is_subtracted_once_a_key() {
     let asked = std::cell::Cell::new(0);
     let older = |node: &Node| {
         asked.set(asked.get() + 1);
-        match node.key() {
+        Ok(match node.key() {
             b"old" => Counts { keys: 1, bytes: 5 },
             _ => Counts::default(),
-        }
+        })
     };
     for _ in 0..2 {
         assert_eq!(members.counts(older), Counts { keys: 1, bytes: 21 });
@@ -140,4 +140,24 @@ fn whoever_asks_for_keys_of_a_retired_memtable_is_told() {
     members.retire();
     assert_eq!(members.nodes(ALL, false, 2, |_| {}), None);
     assert_eq!(members.len(), 0);
+}
+
+#[test]
+fn what_older_levels_could_only_guess_is_asked_again_until_they_know() {
+    let members = Members::default();
+    let value = Location {
+        version: 1,
+        kind: Kind::Value,
+        value_bytes: 10,
+        ..Location::NONE
+    };
+    members.note(node(b"key"));
+    members.count(3, &Location::NONE, &value);
+    let guess = |_: &Node| Err(Counts { keys: 0, bytes: 2 });
+    for _ in 0..2 {
+        assert_eq!(members.counts(guess), Counts { keys: 1, bytes: 11 });
+    }
+    let known = |_: &Node| Ok(Counts { keys: 1, bytes: 13 });
+    assert_eq!(members.counts(known), Counts::default());
+    assert_eq!(members.counts(guess), Counts::default());
 }

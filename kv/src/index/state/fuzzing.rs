@@ -37,21 +37,25 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let mut encoded = vec![state.encode()];
     for (id, name, dropped) in [(1, "a", Some(5000)), (2, "users", None), (500, "a", None)] {
-        state.create(BucketRow {
+        *state.met(BucketId(id)) = BucketRow {
             id: BucketId(id),
-            name: BucketName::new(name).expect("a name"),
-            options: BucketOptions {
-                history_ms: Some(7),
-                history_bytes: None,
-                durability: Durability::Buffered,
-            },
-            created_version: 4096 * u64::from(id),
-            created_ms: 9,
+            creation: Some(Creation {
+                name: BucketName::new(name).expect("a name"),
+                options: BucketOptions {
+                    history_ms: Some(7),
+                    history_bytes: None,
+                    durability: Durability::Buffered,
+                },
+                version: 4096 * u64::from(id),
+                time_ms: 9,
+            }),
             dropped,
             written: 1 << 40,
             keys: 3,
             bytes: 1 << 33,
-        });
+        };
+        encoded.push(state.encode());
+        state.met(BucketId(id + 1)).dropped = dropped;
         encoded.push(state.encode());
     }
     state.add_segment(SegmentRow {

@@ -44,12 +44,20 @@ impl Keyspace {
     pub(super) fn floor_due(&self, state: &IndexState) -> u64 {
         let now_ms = self.clock.now_ms();
         let rows = state.buckets.iter().filter(|row| row.dropped.is_none());
-        let history_ms = rows
+        let options: Option<Vec<_>> = rows
+            .map(|row| Some(row.creation.as_ref()?.options))
+            .collect();
+        // What a bucket asks for is not known until its creation is merged again.
+        let Some(options) = options else {
+            return 0;
+        };
+        let options = options.iter();
+        let history_ms = options
             .clone()
-            .map(|row| row.options.history_ms.unwrap_or(HISTORY_MS))
+            .map(|options| options.history_ms.unwrap_or(HISTORY_MS))
             .max();
-        let of_buckets: u64 = rows
-            .filter_map(|row| row.options.history_bytes)
+        let of_buckets: u64 = options
+            .filter_map(|options| options.history_bytes)
             .fold(0, u64::saturating_add);
         let live_bytes: u64 = state.segments.iter().map(|row| row.live_bytes).sum();
         let shared = (live_bytes / 4)

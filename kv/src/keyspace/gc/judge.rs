@@ -2,7 +2,7 @@
 //!
 //! Every record is read and asked for in all levels, memtables included, so a verdict knows what
 //! was sequenced up to now, whatever the counts of the merges say. What cannot be told is an error,
-//! or leaves the victim as it is: never a death.
+//! never a death.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::index::state::IndexState;
 use crate::index::versions::{Kind, Location};
 use crate::keyspace::Keyspace;
 use crate::keyspace::sweep::Doomed;
-use crate::record::{Body, BucketId, Moved, Origin, Record};
+use crate::record::{Body, BucketId, Malformed, Moved, Origin, Record};
 
 /// What is to be done with a record of a victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,6 @@ pub(super) enum Verdict {
     Superseded,
     /// A piece that no value needs: it goes from the index as well.
     Forgotten,
-    /// It cannot be told yet.
-    Unknown,
 }
 
 /// What is to be done with a victim's records.
@@ -91,7 +89,6 @@ impl Keyspace {
                         forgotten.push((bucket, doomed));
                         continue;
                     }
-                    Verdict::Unknown => return Ok(None),
                     Verdict::Current | Verdict::Superseded => {}
                 }
                 bytes += record_bytes + MOVED_BYTES;
@@ -133,11 +130,9 @@ impl Keyspace {
         hash: u64,
         location: &Location,
     ) -> std::result::Result<Verdict, LevelError> {
-        match trial.state.bucket(bucket.owner()) {
-            Some(row) if row.dropped.is_some() => return Ok(Verdict::Dead),
-            Some(_) => {}
-            // Its creation was moved and is not merged yet: another time.
-            None => return Ok(Verdict::Unknown),
+        let row = trial.state.bucket(bucket.owner());
+        if row.is_some_and(|row| row.dropped.is_some()) {
+            return Ok(Verdict::Dead);
         }
         let newest = trial
             .levels
@@ -225,55 +220,39 @@ impl Trial<'_> {
         Ok(false)
     }
 
-    /// The batches that move a record which is no key's; none if it is dead.
+    /// The batch that moves a record which is no key's; none if it is dead.
     pub(super) fn moved_control(
         &self,
-        record: &Record<'_>,
+        record: Record<'_>,
         offset: u64,
         time_ms: u64,
-    ) -> Option<Vec<BatchBuffer>> {
-        let version = record.version(offset)?;
+    ) -> std::result::Result<Option<BatchBuffer>, Malformed> {
+        match &record.body {
+            Body::BucketCreated { .. } | Body::BucketDropped => {}
+            Body::HistoryFloor { version } if *version >= self.floor => {}
+            Body::HistoryFloor { .. } => return Ok(None),
+            Body::Put(_) | Body::LargePut(_) | Body::Delete { .. } => {
+                return Err(Malformed("it belongs to a key, which the index denies"));
+            }
+        }
+        let version = record
+            .version(offset)
+            .ok_or(Malformed("it says that it stands elsewhere"))?;
         let time_ms = match record.origin {
             Origin::Here { .. } => time_ms,
             Origin::Moved(moved) => moved.time_ms,
         };
-        let lone = |body: Body<'_>, version| {
-            let mut batch = BatchBuffer::new();
-            let moved = Record {
-                origin: Origin::Moved(Moved {
-                    version,
-                    time_ms,
-                    superseded: false,
-                }),
-                bucket: record.bucket,
-                body,
-            };
-            batch.record(|bytes| moved.encode(bytes));
-            batch
+        let moved = Record {
+            origin: Origin::Moved(Moved {
+                version,
+                time_ms,
+                superseded: false,
+            }),
+            ..record
         };
-        let row = self.state.bucket(record.bucket);
-        let holds = |run: &Arc<Run>| {
-            let buckets = &run.head().buckets;
-            let of = |id: BucketId| buckets.binary_search_by_key(&id.0, |one| one.bucket);
-            of(record.bucket).is_ok() || of(record.bucket.pieces()).is_ok()
-        };
-        let is_needed = row.is_some() || self.others.iter().any(holds);
-        let batches = match &record.body {
-            Body::HistoryFloor { version: floor } if *floor >= self.floor => {
-                vec![lone(record.body.clone(), version)]
-            }
-            Body::BucketCreated { .. } if is_needed => {
-                let mut batches = vec![lone(record.body.clone(), version)];
-                // Behind its creation, so that whoever reads the log meets both in this order.
-                if let Some(dropped) = row.and_then(|row| row.dropped) {
-                    batches.push(lone(Body::BucketDropped, dropped));
-                }
-                batches
-            }
-            Body::BucketDropped if is_needed => vec![lone(Body::BucketDropped, version)],
-            _ => Vec::new(),
-        };
-        Some(batches)
+        let mut batch = BatchBuffer::new();
+        batch.record(|bytes| moved.encode(bytes));
+        Ok(Some(batch))
     }
 }
 

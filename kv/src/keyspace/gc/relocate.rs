@@ -16,7 +16,7 @@ use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
 use crate::keyspace::Keyspace;
 use crate::keyspace::maintain::{MEMTABLES_WAITING_MAX, Maintenance, postponed};
-use crate::keyspace::open::control_time_ms;
+use crate::keyspace::open::{control_time_ms, damaged};
 use crate::keyspace::sweep::{BATCH_KEYS, Doomed};
 use crate::record::{BucketId, Moved, Origin, Record};
 
@@ -231,27 +231,24 @@ impl Keyspace {
         for &control in &trial.victim.head().controls {
             let offset = Offset::new(control);
             let time_ms = control_time_ms(&self.log, offset)?;
-            let batches = self.log.with_record(offset, |payload| {
-                let record = Record::decode(payload).ok()?;
-                trial.moved_control(&record, control, time_ms)
+            let moved = self.log.with_record(offset, |payload| {
+                trial.moved_control(Record::decode(payload)?, control, time_ms)
             })?;
             // What cannot be read must not be taken for dead.
-            let batches = batches.ok_or_else(|| {
-                let message = format!("no control record stands at offset {offset}");
-                Error::new(ErrorKind::Corrupt, message)
-            })?;
-            for batch in &batches {
-                loop {
-                    let mut sequencer = self.sequencer.lock();
-                    if self
-                        .append_control(&mut sequencer, Claim::Collect, batch, |_| {})?
-                        .is_some()
-                    {
-                        break;
-                    }
-                    drop(sequencer);
-                    self.make_room_for_moves(maintenance, Claim::Collect, batch.byte_len())?;
+            let Some(batch) = moved.map_err(|malformed| damaged(&self.log, offset, malformed))?
+            else {
+                continue;
+            };
+            loop {
+                let mut sequencer = self.sequencer.lock();
+                if self
+                    .append_control(&mut sequencer, Claim::Collect, &batch, |_| {})?
+                    .is_some()
+                {
+                    break;
                 }
+                drop(sequencer);
+                self.make_room_for_moves(maintenance, Claim::Collect, batch.byte_len())?;
             }
         }
         Ok(())

@@ -718,10 +718,19 @@ fn random_operations_give_the_answers_of_a_map() {
     run_seeds(12);
 }
 
-/// `CAIRN_SEEDS` times three thousand operations, or as many as make a million.
+/// `CAIRN_SEEDS` times three thousand operations, or as many as make a million; with `CAIRN_SEED`
+/// those of that seed alone.
 #[test]
 #[ignore = "long"]
 fn a_million_random_operations_give_the_answers_of_a_map() {
+    if let Ok(seed) = std::env::var("CAIRN_SEED") {
+        let mut run = Run::new(seed.parse().expect("CAIRN_SEED is a number"));
+        for step in 0..STEPS {
+            println!("step {step}");
+            run.step();
+        }
+        return;
+    }
     let seeds = match std::env::var("CAIRN_SEEDS") {
         Ok(text) => text.parse().expect("CAIRN_SEEDS is a number"),
         Err(_) => 1_000_000_u64.div_ceil(STEPS),
