@@ -30,6 +30,7 @@
 //! * `gc`: how the space of what is dead is given back;
 //! * `status`: what all of this has come to;
 //! * `sweep`: tombstones for keys whose deadline has passed;
+//! * `retention`: tombstones for records of topics that are too old or too many;
 //! * `verify`: whether every byte is what was written.
 //!
 //! # Locks
@@ -50,6 +51,7 @@ mod merge;
 mod open;
 mod read;
 pub(crate) mod recent;
+mod retention;
 mod sequence;
 mod status;
 mod sweep;

@@ -9,6 +9,7 @@ use cairn_log::{Clock, SystemClock};
 
 use crate::error::Result;
 use crate::store::Store;
+use crate::topic::retention::{TopicLimits, TopicRetention};
 
 /// Options of a store; the defaults suit a container of 1 GiB.
 ///
@@ -24,6 +25,7 @@ pub struct Options {
     pub(crate) index: IndexOptions,
     pub(crate) buffered_sync: Duration,
     pub(crate) watch_lag_bytes: u64,
+    pub(crate) topics: TopicLimits,
     pub(crate) threads: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -68,6 +70,7 @@ impl Options {
             },
             buffered_sync: Duration::from_millis(1_000),
             watch_lag_bytes: 256 << 20,
+            topics: TopicLimits::default(),
             threads: true,
             clock: Arc::new(SystemClock::new()),
         }
@@ -126,6 +129,31 @@ impl Options {
     /// space was given back.
     pub fn watch_lag_bytes(mut self, bytes: u64) -> Options {
         self.watch_lag_bytes = bytes;
+        self
+    }
+
+    /// Records of topics are removed once they are this many milliseconds old, 0 for never. Default
+    /// 0. A topic is then read from the oldest record that is kept, and from below it only to hear
+    /// `Compacted`. Space comes back as that of deleted keys does.
+    pub fn topic_retention_ms(mut self, ms: u64) -> Options {
+        self.topics.ms = ms;
+        self
+    }
+
+    /// The oldest records of a topic are removed while all of its records in a partition together
+    /// have more bytes than this, 0 for no limit. Default 0. Their names and offsets don't count.
+    pub fn topic_retention_bytes(mut self, bytes: u64) -> Options {
+        self.topics.bytes = bytes;
+        self
+    }
+
+    /// What holds of one topic instead, in every partition.
+    pub fn topic_retention(
+        mut self,
+        topic: impl Into<String>,
+        retention: TopicRetention,
+    ) -> Options {
+        self.topics.named.insert(topic.into(), retention);
         self
     }
 
@@ -189,6 +217,7 @@ impl std::fmt::Debug for Options {
             .field("index", &self.index)
             .field("buffered_sync", &self.buffered_sync)
             .field("watch_lag_bytes", &self.watch_lag_bytes)
+            .field("topics", &self.topics)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
