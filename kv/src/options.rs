@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_log::vfs::{RealDisk, Vfs};
+use cairn_log::vfs::{MemoryDisk, RealDisk, Vfs};
 use cairn_log::{Clock, SystemClock};
 
 use crate::error::Result;
@@ -192,6 +192,17 @@ impl Options {
         self.open_on(Arc::new(RealDisk), path)
     }
 
+    /// Opens a store in memory, which is gone when it is dropped. It chooses its segments' size
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for options outside their limits; `Io` if a thread cannot be started.
+    pub fn open_in_memory(self) -> Result<Store> {
+        let options = self.segment_bytes(MEMORY_SEGMENT_BYTES);
+        options.open_on(Arc::new(MemoryDisk::default()), "memory")
+    }
+
     /// Opens the store in a directory of any disk.
     ///
     /// # Errors
@@ -201,6 +212,9 @@ impl Options {
         Store::open_with(self, disk, path.as_ref())
     }
 }
+
+/// Segments in memory are small, but take the largest value a record can hold. Zeros cost nothing.
+const MEMORY_SEGMENT_BYTES: u64 = 32 << 20;
 
 impl Default for Options {
     fn default() -> Options {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use cairn_log::vfs::{MemoryDisk, Vfs};
+use cairn_log::vfs::Vfs;
 use cairn_log::{BatchBuffer, Claim, Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
@@ -76,11 +76,8 @@ impl Store {
     ///
     /// Never for want of a disk; only if a thread cannot be started.
     pub fn memory() -> Store {
-        let disk = Arc::new(MemoryDisk::default());
-        let options = Store::options().segment_bytes(MEMORY_SEGMENT_BYTES);
-        options
-            .open_on(disk, "memory")
-            .expect("an empty disk in memory refuses nothing")
+        let opened = Store::options().open_in_memory();
+        opened.expect("an empty disk in memory refuses nothing")
     }
 
     pub(crate) fn open_with(options: Options, disk: Arc<dyn Vfs>, path: &Path) -> Result<Store> {
@@ -601,9 +598,6 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
 
 /// At least what a batch of one bucket record takes in the log.
 const LONE_RECORD_BYTES_MAX: usize = 256;
-
-/// Segments in memory are small, but take the largest value a record can hold. Zeros cost nothing.
-const MEMORY_SEGMENT_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]
 mod tests;
