@@ -31,6 +31,7 @@
 //! * `gc`: how the space of what is dead is given back;
 //! * `status`: what all of this has come to;
 //! * `sweep`: tombstones for keys whose deadline has passed;
+//! * `retention`: tombstones for records of topics that are too old or too many;
 //! * `verify`: whether every byte is what was written.
 //!
 //! # Locks
@@ -52,6 +53,7 @@ mod open;
 mod read;
 pub(crate) mod recent;
 mod replay;
+mod retention;
 mod sequence;
 mod status;
 mod sweep;

@@ -75,6 +75,7 @@ pub use options::Options;
 pub use scan::{Entries, Row, Scan};
 pub use status::{IndexStatus, PartitionStatus, Status, Verified};
 pub use store::Store;
+pub use topic::retention::TopicRetention;
 pub use topic::{Appended, LogKind, LogRecord, LogScan};
 pub use transaction::{Transaction, TransactionEntries};
 pub use verify::Verification;

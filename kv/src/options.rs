@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_log::vfs::{RealDisk, Vfs};
+use cairn_log::vfs::{MemoryDisk, RealDisk, Vfs};
 use cairn_log::{Clock, SystemClock};
 
 use crate::error::Result;
 use crate::store::Store;
+use crate::topic::retention::{TopicLimits, TopicRetention};
 
 /// Options of a store; the defaults suit a container of 1 GiB.
 ///
@@ -24,6 +25,7 @@ pub struct Options {
     pub(crate) index: IndexOptions,
     pub(crate) buffered_sync: Duration,
     pub(crate) watch_lag_bytes: u64,
+    pub(crate) topics: TopicLimits,
     pub(crate) threads: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -68,6 +70,7 @@ impl Options {
             },
             buffered_sync: Duration::from_millis(1_000),
             watch_lag_bytes: 256 << 20,
+            topics: TopicLimits::default(),
             threads: true,
             clock: Arc::new(SystemClock::new()),
         }
@@ -129,6 +132,31 @@ impl Options {
         self
     }
 
+    /// Records of topics are removed once they are this many milliseconds old, 0 for never. Default
+    /// 0. A topic is then read from the oldest record that is kept, and from below it only to hear
+    /// `Compacted`. Space comes back as that of deleted keys does.
+    pub fn topic_retention_ms(mut self, ms: u64) -> Options {
+        self.topics.ms = ms;
+        self
+    }
+
+    /// The oldest records of a topic are removed while all of its records in a partition together
+    /// have more bytes than this, 0 for no limit. Default 0. Their names and offsets don't count.
+    pub fn topic_retention_bytes(mut self, bytes: u64) -> Options {
+        self.topics.bytes = bytes;
+        self
+    }
+
+    /// What holds of one topic instead, in every partition.
+    pub fn topic_retention(
+        mut self,
+        topic: impl Into<String>,
+        retention: TopicRetention,
+    ) -> Options {
+        self.topics.named.insert(topic.into(), retention);
+        self
+    }
+
     /// Whether the store has threads of its own that commit what nobody waits for, and prepare and
     /// mark the log. Default true. Without them, whoever opened the store calls
     /// [`Store::step`], and everything that happens is decided by the caller.
@@ -164,6 +192,17 @@ impl Options {
         self.open_on(Arc::new(RealDisk), path)
     }
 
+    /// Opens a store in memory, which is gone when it is dropped. It chooses its segments' size
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for options outside their limits; `Io` if a thread cannot be started.
+    pub fn open_in_memory(self) -> Result<Store> {
+        let options = self.segment_bytes(MEMORY_SEGMENT_BYTES);
+        options.open_on(Arc::new(MemoryDisk::default()), "memory")
+    }
+
     /// Opens the store in a directory of any disk.
     ///
     /// # Errors
@@ -173,6 +212,9 @@ impl Options {
         Store::open_with(self, disk, path.as_ref())
     }
 }
+
+/// Segments in memory are small, but take the largest value a record can hold. Zeros cost nothing.
+const MEMORY_SEGMENT_BYTES: u64 = 32 << 20;
 
 impl Default for Options {
     fn default() -> Options {
@@ -189,6 +231,7 @@ impl std::fmt::Debug for Options {
             .field("index", &self.index)
             .field("buffered_sync", &self.buffered_sync)
             .field("watch_lag_bytes", &self.watch_lag_bytes)
+            .field("topics", &self.topics)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use cairn_log::vfs::{MemoryDisk, Vfs};
+use cairn_log::vfs::Vfs;
 use cairn_log::{BatchBuffer, Claim, Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
@@ -76,14 +76,12 @@ impl Store {
     ///
     /// Never for want of a disk; only if a thread cannot be started.
     pub fn memory() -> Store {
-        let disk = Arc::new(MemoryDisk::default());
-        let options = Store::options().segment_bytes(MEMORY_SEGMENT_BYTES);
-        options
-            .open_on(disk, "memory")
-            .expect("an empty disk in memory refuses nothing")
+        let opened = Store::options().open_in_memory();
+        opened.expect("an empty disk in memory refuses nothing")
     }
 
     pub(crate) fn open_with(options: Options, disk: Arc<dyn Vfs>, path: &Path) -> Result<Store> {
+        options.topics.check()?;
         let clock = Arc::new(BelievedClock::new(options.clock));
         let log_options = cairn_log::Options {
             segment_bytes: options.segment_bytes,
@@ -101,6 +99,7 @@ impl Store {
             let share = options.index.share(log.partitions().len());
             let (keyspace, found) =
                 Keyspace::open(Arc::clone(partition), Arc::clone(&clock), share)?;
+            keyspace.limit_topics(&options.topics);
             buckets.extend(found.into_values());
             keyspaces.push(Arc::new(keyspace));
         }
@@ -277,8 +276,9 @@ impl Store {
     }
 
     /// Reads durable records of the log of a partition, by offset: those of a topic, or all that
-    /// are there. Topic records keep the offset at which they were first written; others are there
-    /// as long as their part of the log is.
+    /// are there. Topic records keep the offset at which they were first written, and of a topic
+    /// they are there until its retention removes them; others, and what was removed, are there as
+    /// long as their part of the log is.
     ///
     /// Cost: of a topic, that of a scan. Of all records, a look-up for each topic if `from` lies
     /// below what was dropped, and a walk over the batch headers of one segment.
@@ -286,6 +286,7 @@ impl Store {
     /// # Errors
     ///
     /// `InvalidArgument` if there is no such partition or the topic's name is not allowed;
+    /// `Compacted` if records of the topic at or above `from` were removed, unless that is 0;
     /// `Corrupt`, `Io`.
     pub fn read_log(&self, partition: u16, scan: &LogScan) -> Result<Vec<LogRecord>> {
         scan.topic.as_deref().map_or(Ok(()), topic::check_topic)?;
@@ -597,9 +598,6 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
 
 /// At least what a batch of one bucket record takes in the log.
 const LONE_RECORD_BYTES_MAX: usize = 256;
-
-/// Segments in memory are small, but take the largest value a record can hold. Zeros cost nothing.
-const MEMORY_SEGMENT_BYTES: u64 = 32 << 20;
 
 #[cfg(test)]
 mod tests;

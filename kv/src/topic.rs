@@ -11,9 +11,15 @@
 //! value   the record
 //! ```
 //!
+//! Records go when they are older than the options allow or too many ([`TopicRetention`]). What a
+//! topic has lost its `floor` tells, a key of the same bucket.
+//!
 //! The offset is that of the record's frame when it was first written. It is known only once the
 //! record has its place, and the record holds its key: so it is encoded, under the sequencer's
 //! lock, for the place at the log's end, and the log takes it at that place or not at all.
+
+pub(crate) mod floor;
+pub(crate) mod retention;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,6 +33,7 @@ use crate::keyspace::Keyspace;
 use crate::limits::TOPIC_NAME_BYTES_MAX;
 use crate::record::{Body, BucketId, Malformed, Origin, Record};
 use crate::scan::{Entries, Scan};
+use floor::{RECORDS_START, is_floor_key};
 
 /// A record that has its place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +47,7 @@ pub struct Appended {
 /// What to read of the log of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogScan {
-    /// Only records at or above this offset.
+    /// Only records at or above this offset; 0 for the oldest there is.
     pub from: u64,
     /// At most this many. A page may end earlier, once it has about four mebibytes.
     pub limit: usize,
@@ -116,14 +123,31 @@ pub(crate) fn key_at(topic: &str, batch: Offset) -> Vec<u8> {
     key(topic, batch.get() + BatchBuffer::FIRST_PLACE)
 }
 
-fn key(topic: &str, offset: u64) -> Vec<u8> {
+/// The key of the record of a topic that stands, or would stand, at `offset`.
+pub(crate) fn key(topic: &str, offset: u64) -> Vec<u8> {
     [topic.as_bytes(), &[0], &offset.to_be_bytes()].concat()
 }
 
-fn split_key(key: &[u8]) -> Option<(&str, u64)> {
+/// The topic and the offset of a record; `None` if the key is none of a record.
+pub(crate) fn split_key(key: &[u8]) -> Option<(&str, u64)> {
     let (topic, offset) = key.split_last_chunk::<8>()?;
     let topic = std::str::from_utf8(topic.strip_suffix(&[0])?).ok()?;
     Some((topic, u64::from_be_bytes(*offset)))
+}
+
+/// [`split_key`] of a key that must be a record's.
+///
+/// # Errors
+///
+/// `Corrupt` if it is not.
+pub(crate) fn topic_and_offset(key: &[u8]) -> Result<(&str, u64)> {
+    split_key(key).ok_or_else(|| no_key_of_a_topic(key))
+}
+
+/// Before the records of every later topic, and behind those of this one: no topic holds the byte
+/// that stands here behind its name.
+pub(crate) fn behind(topic: &str) -> Vec<u8> {
+    [topic.as_bytes(), &[1]].concat()
 }
 
 /// Reads the log of a partition whose topics are in `topics`, if it ever had any.
@@ -146,8 +170,10 @@ fn read_topic(
     topic: &str,
     scan: &LogScan,
 ) -> Result<Vec<LogRecord>> {
+    let floor = floor::floor(keyspace, topics, topic)?;
+    floor::check_kept(topic, scan.from, floor)?;
     let range = Scan {
-        start: Some(key(topic, scan.from)),
+        start: Some(key(topic, scan.from.max(floor))),
         limit: Some(scan.limit),
         ..Scan::prefix(prefix(topic))
     };
@@ -155,11 +181,14 @@ fn read_topic(
     let mut page = Page::new(scan.limit);
     for found in Entries::begin(keyspace, topics, &range)? {
         let (key, entry) = found?;
-        let (_, offset) = split_key(&key).ok_or_else(|| no_key_of_a_topic(&key))?;
+        let (_, offset) = topic_and_offset(&key)?;
         if offset >= durable || !page.push(topic_record(topic, offset, entry.value)) {
             break;
         }
     }
+    // Records may have gone before the scan began.
+    let floor = floor::floor(keyspace, topics, topic)?;
+    floor::check_kept(topic, scan.from, floor)?;
     Ok(page.records)
 }
 
@@ -238,10 +267,10 @@ fn read_moved(
         ..Scan::default()
     };
     let mut first: BTreeMap<u64, Bytes> = BTreeMap::new();
-    let mut start = Vec::new();
+    let mut start = RECORDS_START.to_vec();
     loop {
         let next = Scan {
-            start: Some(std::mem::take(&mut start)).filter(|start| !start.is_empty()),
+            start: Some(start),
             limit: Some(1),
             ..keys_only.clone()
         };
@@ -249,7 +278,7 @@ fn read_moved(
             break;
         };
         let found = found?.0;
-        let (topic, _) = split_key(&found).ok_or_else(|| no_key_of_a_topic(&found))?;
+        let (topic, _) = topic_and_offset(&found)?;
         let range = Scan {
             start: Some(key(topic, scan.from)),
             end: Some(key(topic, floor)),
@@ -259,7 +288,7 @@ fn read_moved(
         let mut count = 0;
         for found in Entries::begin(keyspace, topics, &range)? {
             let key = found?.0;
-            let (_, offset) = split_key(&key).ok_or_else(|| no_key_of_a_topic(&key))?;
+            let (_, offset) = topic_and_offset(&key)?;
             if !is_retained(offset) {
                 first.insert(offset, key);
                 count += 1;
@@ -271,15 +300,14 @@ fn read_moved(
                 break;
             }
         }
-        // No topic holds the byte that stands here behind its name.
-        start = [topic.as_bytes(), &[1]].concat();
+        start = behind(topic);
     }
     let mut page = Page::new(scan.limit);
     for (offset, key) in first {
         let Some(entry) = keyspace.get(topics, &key)? else {
             continue;
         };
-        let (topic, _) = split_key(&key).ok_or_else(|| no_key_of_a_topic(&key))?;
+        let (topic, _) = topic_and_offset(&key)?;
         if !page.push(topic_record(topic, offset, entry.value)) {
             break;
         }
@@ -351,6 +379,9 @@ fn log_record(
     };
     let is_topic = topics.is_some_and(|topics| topics.id == record.bucket);
     Ok(Some(match &record.body {
+        // What was removed of a topic, and up to where.
+        Body::Put(put) if is_topic && is_floor_key(put.key) => of_bucket(LogKind::Internal, None),
+        Body::Delete { .. } if is_topic => of_bucket(LogKind::Internal, None),
         Body::Put(put) if is_topic => {
             let (topic, _) = split_key(put.key).ok_or(Malformed("it is no record of a topic"))?;
             topic_record(topic, offset, Bytes::copy_from_slice(put.value))

@@ -79,6 +79,12 @@ pub(crate) struct Settings {
     /// Bytes of log that are kept for a watch which lags; further behind it may be cut off
     #[arg(long, env = "CAIRN_WATCH_LAG_BYTES", value_name = "BYTES")]
     pub(crate) watch_lag_bytes: Option<u64>,
+    /// After how long a record of a topic is removed, in milliseconds; 0 for never
+    #[arg(long, env = "CAIRN_TOPIC_RETENTION_MS", value_name = "MS")]
+    pub(crate) topic_retention_ms: Option<u64>,
+    /// Bytes of records that a topic keeps in a partition, the newest; 0 for all
+    #[arg(long, env = "CAIRN_TOPIC_RETENTION_BYTES", value_name = "BYTES")]
+    pub(crate) topic_retention_bytes: Option<u64>,
     /// What is logged, such as `info` or `cairn=debug`
     #[arg(long, env = "CAIRN_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -109,9 +115,12 @@ pub(crate) struct Config {
     pub(crate) cache_bytes: u64,
     pub(crate) buffered_sync_ms: u64,
     pub(crate) watch_lag_bytes: u64,
+    pub(crate) topic_retention_ms: u64,
+    pub(crate) topic_retention_bytes: u64,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) token: Vec<Token>,
+    pub(crate) topic: Vec<Topic>,
 }
 
 /// How log lines look.
@@ -135,6 +144,18 @@ pub(crate) struct Token {
     pub(crate) buckets: Vec<String>,
     pub(crate) s3_access_key: Option<String>,
     pub(crate) s3_secret_key: Option<Secret>,
+}
+
+/// How long the records of one topic are kept, where that differs from `topic_retention_ms` and
+/// `topic_retention_bytes`; 0 for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) retention_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) retention_bytes: Option<u64>,
 }
 
 /// What a token lets its bearer do. Each role includes those before it.
@@ -183,6 +204,7 @@ impl Config {
         let File {
             settings: below,
             token,
+            topic,
         } = file;
         macro_rules! pick {
             ($name:ident) => {
@@ -215,9 +237,12 @@ impl Config {
             cache_bytes: pick!(cache_bytes, 64 << 20),
             buffered_sync_ms: pick!(buffered_sync_ms, 1_000),
             watch_lag_bytes: pick!(watch_lag_bytes, 256 << 20),
+            topic_retention_ms: pick!(topic_retention_ms, 0),
+            topic_retention_bytes: pick!(topic_retention_bytes, 0),
             log: pick!(log, "info".to_owned()),
             log_format: pick!(log_format, LogFormat::Text),
             token,
+            topic,
         };
         config.check()?;
         Ok(config)

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_kv::Store;
+use cairn_kv::{Store, TopicRetention};
 use cairn_sdk::Embedded;
 use cairn_sdk::bridge::{Bridge, WAITING_MAX};
 use tokio::net::{TcpListener, TcpSocket};
@@ -179,16 +179,25 @@ async fn bind(config: &Config) -> Result<TcpSocket, Failure> {
 }
 
 async fn open(config: &Config, bridge: &Bridge) -> Result<Store, Failure> {
-    if config.memory {
-        return Ok(Store::memory());
-    }
-    let options = Store::options()
+    let mut options = Store::options()
         .partitions(config.partitions)
         .memtable_bytes(config.memtable_bytes)
         .hot_index_bytes(config.hot_index_bytes)
         .cache_bytes(config.cache_bytes)
         .buffered_sync_ms(config.buffered_sync_ms)
-        .watch_lag_bytes(config.watch_lag_bytes);
+        .watch_lag_bytes(config.watch_lag_bytes)
+        .topic_retention_ms(config.topic_retention_ms)
+        .topic_retention_bytes(config.topic_retention_bytes);
+    for topic in &config.topic {
+        let retention = TopicRetention {
+            ms: topic.retention_ms,
+            bytes: topic.retention_bytes,
+        };
+        options = options.topic_retention(&topic.name, retention);
+    }
+    if config.memory {
+        return Ok(options.open_in_memory()?);
+    }
     let path = config.data.clone();
     let opened = bridge.run(move || options.open(path)).await;
     let store = opened.map_err(|refused| format!("the store was not opened: {refused:?}"))?;

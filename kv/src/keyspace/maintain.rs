@@ -30,6 +30,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::gc::Garbage;
 use super::replay::{Learnt, Replay};
+use super::retention::Retention;
 use super::sweep::{Pass, Rest};
 use super::{Keyspace, Pin};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +48,7 @@ pub(super) struct Maintenance {
     pub(super) garbage: Garbage,
     pub(super) pass: Option<Pass>,
     pub(super) rest: Rest,
+    pub(super) retention: Retention,
     /// The last attempt to write an index file found no room for it.
     pub(super) is_starved: bool,
 }
@@ -132,7 +134,8 @@ impl Keyspace {
             self.note_victims(&maintenance);
             return Ok(true);
         }
-        postponed(self.sweep(&mut maintenance))
+        Ok(postponed(self.sweep(&mut maintenance))?
+            || postponed(self.retain_topics(&mut maintenance))?)
     }
 
     /// Whether the log or the index lacks space.

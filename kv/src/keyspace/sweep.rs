@@ -52,6 +52,19 @@ impl Rest {
             until_ms: now_ms.saturating_add(FIRST_REST_MS),
         }
     }
+
+    /// What follows a pass that began then and ended at this time by the store's clock.
+    pub(super) fn after_pass(began: Instant, now_ms: u64) -> Rest {
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let rest_ms = took.saturating_mul(REST_FACTOR).max(REST_MS_MIN);
+        Rest {
+            until_ms: now_ms.saturating_add(rest_ms),
+        }
+    }
+
+    pub(super) fn is_over(self, now_ms: u64) -> bool {
+        self.until_ms <= now_ms
+    }
 }
 
 /// A key that is to get a tombstone, unless it is written meanwhile.
@@ -77,7 +90,7 @@ impl Keyspace {
             Some(pass) => pass,
             None => {
                 let due = self.next_deadline_ms.load(Ordering::Relaxed);
-                if now_ms < due || now_ms < maintenance.rest.until_ms {
+                if now_ms < due || !maintenance.rest.is_over(now_ms) {
                     return Ok(false);
                 }
                 // Deadlines given from here on are met by the next pass.
@@ -95,9 +108,7 @@ impl Keyspace {
             Ok(true) => maintenance.pass = Some(pass),
             Ok(false) => {
                 self.note_deadline(pass.next_deadline_ms);
-                let took = u64::try_from(pass.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let rest_ms = took.saturating_mul(REST_FACTOR).max(REST_MS_MIN);
-                maintenance.rest.until_ms = pass.began_ms.max(now_ms).saturating_add(rest_ms);
+                maintenance.rest = Rest::after_pass(pass.began, pass.began_ms.max(now_ms));
             }
             Err(error) => {
                 self.note_deadline(now_ms);

@@ -9,7 +9,7 @@ use crate::wire::{Appended, LogInfo, LogLine};
 /// What to read of the log of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRequest {
-    /// Only records at or above this offset.
+    /// Only records at or above this offset; 0 for the oldest there is.
     pub from: u64,
     /// At most this many; a page also ends at 4 MiB.
     pub limit: usize,
@@ -51,7 +51,8 @@ impl Cairn {
     ///
     /// # Errors
     /// `not_found` if there is no such partition, `invalid_argument` for a topic's name that is
-    /// none; `forbidden` unless the token covers all buckets; those of any read.
+    /// none, `compacted` if records of the topic at or above `from` were removed, unless that is 0;
+    /// `forbidden` unless the token covers all buckets; those of any read.
     pub async fn read_log(&self, partition: u16, request: LogRequest) -> Result<Vec<LogLine>> {
         on!(&*self.backend, store => store.read_log(partition, request).await)
     }

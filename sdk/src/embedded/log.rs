@@ -61,7 +61,8 @@ impl Embedded {
     ///
     /// # Errors
     /// `not_found` if there is no such partition, `invalid_argument` for a topic's name that is
-    /// none; those of any read.
+    /// none, `compacted` if records of the topic at or above `from` were removed, unless that is 0;
+    /// those of any read.
     pub async fn read_log(&self, partition: u16, request: LogRequest) -> Result<Vec<LogLine>> {
         self.check_partition(partition)?;
         let store = self.shared.store.clone();

@@ -1,4 +1,9 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use super::*;
+use crate::client::LogRequest;
 
 fn memory() -> Embedded {
     Embedded::new(Store::memory(), Bridge::default(), true)
@@ -233,4 +238,49 @@ fn the_limits_on_the_wire_are_the_stores() {
     assert_eq!(wire::LARGE_VALUE_BYTES_MAX, limits::VALUE_BYTES_MAX);
     assert_eq!(wire::BATCH_OPS_MAX, limits::BATCH_OPS_MAX);
     assert_eq!(wire::BATCH_BYTES_MAX, limits::BATCH_BYTES_MAX);
+}
+
+/// A clock that stands still until a test moves it.
+#[derive(Debug, Default)]
+struct StillClock(AtomicU64);
+
+impl cairn_kv::Clock for StillClock {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.0.load(Ordering::SeqCst)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test]
+async fn a_topic_is_compacted_below_what_retention_removed() {
+    let clock = Arc::new(StillClock::default());
+    let store = Store::options()
+        .topic_retention_ms(60_000)
+        .clock(Arc::clone(&clock) as Arc<dyn cairn_kv::Clock>)
+        .open_in_memory()
+        .unwrap();
+    let embedded = Embedded::new(store.clone(), Bridge::default(), true);
+    let append = async || {
+        let appended = embedded.append(0, "t", Bytes::from_static(b"x"), None);
+        appended.await.unwrap().0.offset
+    };
+    let old = append().await;
+    clock.0.fetch_add(60_000, Ordering::SeqCst);
+    let new = append().await;
+    while store.step().unwrap() {}
+    let read = async |from, topic: &str| {
+        let (limit, topic) = (10, Some(topic.to_owned()));
+        let request = LogRequest { from, limit, topic };
+        let lines = embedded.read_log(0, request).await?;
+        Ok::<_, Error>(lines.iter().map(|line| line.offset).collect::<Vec<_>>())
+    };
+    assert_eq!(read(0, "t").await.unwrap(), [new]);
+    assert_eq!(read(old + 1, "t").await.unwrap(), [new]);
+    assert_eq!(read(old, "other").await.unwrap(), [] as [u64; 0]);
+    let error = read(old, "t").await.unwrap_err();
+    assert_eq!(*error.code(), Code::Compacted);
+    assert!(error.to_string().contains("or from 0"), "{error}");
 }

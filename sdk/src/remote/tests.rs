@@ -3,13 +3,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::client::Cairn;
+use crate::client::{Cairn, LogRequest};
 
 /// A server that answers the connections it gets with these bytes, one each, and closes; an empty
 /// answer closes at once after the request was read.
 async fn scripted(answers: Vec<&'static str>) -> (Remote, Arc<AtomicUsize>) {
+    let (remote, served, _) = recorded(answers).await;
+    (remote, served)
+}
+
+/// [`scripted`], and the first line of each request.
+async fn recorded(
+    answers: Vec<&'static str>,
+) -> (Remote, Arc<AtomicUsize>, mpsc::UnboundedReceiver<String>) {
+    let (lines, asked) = mpsc::unbounded_channel();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let served = Arc::new(AtomicUsize::new(0));
@@ -23,6 +33,8 @@ async fn scripted(answers: Vec<&'static str>) -> (Remote, Arc<AtomicUsize>) {
                 let read = socket.read(&mut head).await.unwrap();
                 seen.extend_from_slice(&head[..read]);
             }
+            let first = seen.split(|&byte| byte == b'\r').next().unwrap_or(&[]);
+            lines.send(String::from_utf8_lossy(first).into_owned()).ok();
             count.fetch_add(1, Ordering::Relaxed);
             socket.write_all(answer.as_bytes()).await.unwrap();
         }
@@ -33,7 +45,7 @@ async fn scripted(answers: Vec<&'static str>) -> (Remote, Arc<AtomicUsize>) {
         longest: Duration::from_millis(2),
     };
     let remote = Remote::new(&url, ConnectOptions::default().retry(retry)).unwrap();
-    (remote, served)
+    (remote, served, asked)
 }
 
 const REFUSED: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
@@ -218,4 +230,53 @@ fn a_batch_refuses_what_its_json_cannot_say() {
             Code::InvalidArgument
         );
     }
+}
+
+const APPENDED: &str = "HTTP/1.1 200 OK\r\ncairn-durability: local\r\nconnection: close\r\n\
+    content-length: 22\r\n\r\n{\"offset\":9,\"next\":12}";
+const NO_LINES: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\
+    connection: close\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn the_name_of_a_topic_is_one_segment_of_the_path_whatever_is_in_it() {
+    let names = [
+        ("a/b", "a%2Fb"),
+        ("/", "%2F"),
+        ("../x", "..%2Fx"),
+        ("./.", ".%2F."),
+        ("a%2Fb", "a%252Fb"),
+        ("a b?c#d", "a%20b%3Fc%23d"),
+        ("\u{e4}", "%C3%A4"),
+        ("...", "..."),
+    ];
+    let (remote, _, mut asked) = recorded(vec![APPENDED; names.len()]).await;
+    for (name, segment) in names {
+        let data = Bytes::from_static(b"x");
+        let (appended, _) = remote.append(3, name, data, None).await.unwrap();
+        assert_eq!((appended.offset, appended.next), (9, 12));
+        let line = asked.recv().await.unwrap();
+        assert_eq!(line, format!("POST /v1/log/3/{segment} HTTP/1.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_topic_whose_name_is_no_segment_of_a_path_is_refused_and_nothing_is_sent() {
+    let (remote, served, mut asked) = recorded(vec![APPENDED, NO_LINES]).await;
+    for name in [".", "..", ""] {
+        let data = Bytes::from_static(b"x");
+        let error = remote.append(0, name, data, None).await.unwrap_err();
+        assert_eq!(*error.code(), Code::InvalidArgument, "{name:?}");
+    }
+    assert_eq!(served.load(Ordering::Relaxed), 0);
+    remote.append(0, "...", Bytes::new(), None).await.unwrap();
+    assert_eq!(asked.recv().await.unwrap(), "POST /v1/log/0/... HTTP/1.1");
+    // In a query they are names like any other.
+    let request = LogRequest {
+        from: 7,
+        limit: 5,
+        topic: Some("..".to_owned()),
+    };
+    assert_eq!(remote.read_log(0, request).await.unwrap(), []);
+    let line = asked.recv().await.unwrap();
+    assert_eq!(line, "GET /v1/log/0?from=7&limit=5&topic=.. HTTP/1.1");
 }

@@ -38,7 +38,7 @@ enum Action {
         /// Only the records of this topic
         #[arg(long)]
         topic: Option<String>,
-        /// Only records at or above this offset
+        /// Only records at or above this offset; 0 for the oldest there is
         #[arg(long, value_name = "OFFSET", default_value_t = 0)]
         from: u64,
         /// At most this many

@@ -1,16 +1,18 @@
-//! The configuration file: the settings by name, and `[[token]]` tables.
+//! The configuration file: the settings by name, `[[token]]` and `[[topic]]` tables.
 
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::{Role, Secret, Settings, Token, Unusable};
+use super::{Role, Secret, Settings, Token, Topic, Unusable};
 
 /// What a configuration file says, its secrets read.
 #[derive(Debug, Default)]
 pub(crate) struct File {
     pub(crate) settings: Settings,
     pub(crate) token: Vec<Token>,
+    pub(crate) topic: Vec<Topic>,
 }
 
 #[derive(Deserialize)]
@@ -38,22 +40,17 @@ impl File {
     pub(crate) fn parse(text: &str, beside: &Path) -> Result<Self, Unusable> {
         let unusable = |error: toml::de::Error| Unusable(error.to_string().trim_end().to_owned());
         let mut document: toml::Table = toml::from_str(text).map_err(unusable)?;
-        let tables = document
-            .remove("token")
-            .unwrap_or(toml::Value::Array(Vec::new()));
-        // The settings are parsed from the text itself where there are no tokens, since only then
+        let (tokens, topics) = (document.remove("token"), document.remove("topic"));
+        // The settings are parsed from the text itself where there are no tables, since only then
         // an error can show its line.
-        let settings = match tables.as_array() {
-            Some(tables) if tables.is_empty() && !text.contains("token") => {
-                toml::from_str(text).map_err(unusable)?
-            }
-            _ => Settings::deserialize(document).map_err(unusable)?,
+        let settings = if tokens.is_none() && topics.is_none() {
+            toml::from_str(text).map_err(unusable)?
+        } else {
+            Settings::deserialize(document).map_err(unusable)?
         };
-        let tables: Vec<TokenTable> = tables
-            .try_into()
-            .map_err(|error: toml::de::Error| Unusable(format!("in [[token]]: {error}")))?;
+        let topic = topics_of(parse_tables("topic", topics)?)?;
         let mut token = Vec::<Token>::new();
-        for table in tables {
+        for table in parse_tables::<TokenTable>("token", tokens)? {
             let added = table.into_token(beside)?;
             if token.iter().any(|known| known.name == added.name) {
                 return Err(Unusable(format!(
@@ -69,7 +66,11 @@ impl File {
             }
             token.push(added);
         }
-        Ok(Self { settings, token })
+        Ok(Self {
+            settings,
+            token,
+            topic,
+        })
     }
 }
 
@@ -111,6 +112,29 @@ impl TokenTable {
             s3_secret_key: self.s3_secret_key,
         })
     }
+}
+
+/// The tables of this name, none if there are none.
+fn parse_tables<T: DeserializeOwned>(
+    name: &str,
+    tables: Option<toml::Value>,
+) -> Result<Vec<T>, Unusable> {
+    let tables = tables.unwrap_or(toml::Value::Array(Vec::new()));
+    let tables = tables.try_into();
+    tables.map_err(|error: toml::de::Error| Unusable(format!("in [[{name}]]: {error}")))
+}
+
+/// Refuses two tables of one topic. The store refuses a name that no topic can have.
+fn topics_of(topics: Vec<Topic>) -> Result<Vec<Topic>, Unusable> {
+    for (at, topic) in topics.iter().enumerate() {
+        if topics[..at].iter().any(|known| known.name == topic.name) {
+            return Err(Unusable(format!(
+                "two [[topic]] tables have the name {:?}",
+                topic.name
+            )));
+        }
+    }
+    Ok(topics)
 }
 
 fn every_bucket() -> Vec<String> {

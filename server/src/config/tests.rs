@@ -88,6 +88,46 @@ fn tokens_need_a_name_a_role_and_one_secret() {
 }
 
 #[test]
+fn topics_are_kept_as_the_settings_say_and_single_ones_as_their_table_does() {
+    let below = file(
+        "topic_retention_ms = 5\ntopic_retention_bytes = 6\n\
+         [[topic]]\nname = \"a/b\"\nretention_ms = 7\n\
+         [[topic]]\nname = \"c\"\nretention_bytes = 0\n\
+         [[token]]\nname = \"a\"\nrole = \"reader\"\nsecret = \"s\"",
+    );
+    let given = Settings {
+        topic_retention_ms: Some(8),
+        ..Settings::default()
+    };
+    let config = Config::combine(given, below.unwrap()).unwrap();
+    let kept = (config.topic_retention_ms, config.topic_retention_bytes);
+    assert_eq!(kept, (8, 6));
+    let topics = config.topic.iter();
+    let topics: Vec<_> = topics
+        .map(|topic| (&*topic.name, topic.retention_ms, topic.retention_bytes))
+        .collect();
+    assert_eq!(
+        topics,
+        [("a/b", Some(7), None), ("c", None, Some(0))],
+        "what is absent is told from 0"
+    );
+    assert_eq!(config.token.len(), 1);
+    let defaults = Config::combine(Settings::default(), File::default()).unwrap();
+    let kept = (defaults.topic_retention_ms, defaults.topic_retention_bytes);
+    assert_eq!(kept, (0, 0));
+    for bad in [
+        "[[topic]]\nretention_ms = 1",
+        "[[topic]]\nname = \"a\"\nretention = 1",
+        "[[topic]]\nname = \"a\"\nretention_ms = -1",
+        "[[topic]]\nname = \"a\"\n[[topic]]\nname = \"a\"",
+        "topic = 3",
+    ] {
+        let Unusable(detail) = file(bad).unwrap_err();
+        assert!(detail.contains("topic"), "{detail}");
+    }
+}
+
+#[test]
 fn a_secret_file_stands_beside_the_configuration() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("secret"), "from-a-file\n").unwrap();

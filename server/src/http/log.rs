@@ -42,7 +42,8 @@ pub(super) async fn info(State(app): State<Arc<App>>, request: Request) -> Resul
     method(get, head), path = "/v1/log/{partition}", operation_id = "read_log", tag = "log",
     params(
         ("partition" = u16, Path, description = "The partition"),
-        ("from" = Option<u64>, Query, description = "Only records at or above this offset"),
+        ("from" = Option<u64>, Query,
+         description = "Only records at or above this offset; 0 or absent for the oldest there is"),
         ("limit" = Option<u64>, Query, description = "1 to 10,000; more is lowered; 1,000 by default"),
         ("topic" = Option<String>, Query, description = "Only the records of this topic"),
     ),
@@ -52,6 +53,8 @@ pub(super) async fn info(State(app): State<Arc<App>>, request: Request) -> Resul
                         begins above its last offset. Topic records keep their first offset for \
                         ever, others are there as long as their segment is"),
         (status = 404, description = "`not_found`: no such partition", body = wire::Problem),
+        (status = 410, description = "`compacted`: retention removed records of the topic from \
+                        here on; `from=0` is the oldest that is kept", body = wire::Problem),
     ),
 )]
 pub(super) async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>> {

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 
 async fn append(site: &Site, target: &str, body: &'static str) -> (u64, u64) {
@@ -160,4 +162,47 @@ async fn the_log_needs_a_token_that_covers_every_bucket() {
         .await
         .is_problem(403, "forbidden");
     append(&writer, "/v1/log/0/t", "x").await;
+}
+
+/// A clock that stands still until a test moves it.
+#[derive(Default)]
+struct StillClock(AtomicU64);
+
+impl cairn_kv::Clock for StillClock {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.0.load(Ordering::SeqCst)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test]
+async fn below_what_retention_removed_of_a_topic_a_read_is_gone() {
+    let clock = Arc::new(StillClock::default());
+    let store = Store::options()
+        .topic_retention_ms(60_000)
+        .clock(Arc::clone(&clock) as Arc<dyn cairn_kv::Clock>)
+        .open_in_memory()
+        .unwrap();
+    let site = Site::of("", store.clone(), Duration::from_secs(15));
+    let (old, _) = append(&site, "/v1/log/0/t", "old").await;
+    clock.0.fetch_add(60_000, Ordering::SeqCst);
+    let (new, _) = append(&site, "/v1/log/0/t", "new").await;
+    while store.step().unwrap() {}
+    site.get(&format!("/v1/log/0?topic=t&from={old}"))
+        .await
+        .is_problem(410, "compacted");
+    for target in [
+        "/v1/log/0?topic=t".to_owned(),
+        "/v1/log/0?topic=t&from=0".to_owned(),
+        format!("/v1/log/0?topic=t&from={}", old + 1),
+    ] {
+        let told = lines(&site.get(&target).await);
+        assert_eq!(told.len(), 1, "{target}");
+        assert_eq!(told[0]["offset"], new);
+    }
+    // Of another topic nothing was removed.
+    assert!(lines(&site.get("/v1/log/0?topic=u&from=1").await).is_empty());
 }
