@@ -2,9 +2,11 @@ use std::time::Duration;
 
 use cairn_log::vfs::Vfs;
 use cairn_log::vfs::simulated::SimulatedDisk;
+use cairn_log::{BatchBuffer, Claim};
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::record::{Body, BucketId, Origin, Record};
 use crate::{Bucket, Store};
 
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -145,6 +147,46 @@ fn a_control_record_that_cannot_be_read_keeps_its_segment() {
     settle(&store);
     assert!(bases(&bucket)[0] > first);
     assert_whole(&disk, store, bucket);
+}
+
+#[test]
+fn a_control_record_that_verifies_but_means_nothing_here_is_an_error_and_no_death() {
+    let key = Record {
+        origin: Origin::Here { place: 24 },
+        bucket: BucketId(1),
+        body: Body::Delete {
+            key: b"k",
+            expired: false,
+        },
+    };
+    let mut of_a_key = Vec::new();
+    key.encode(&mut of_a_key);
+    for payload in [&b"\xff"[..], &of_a_key] {
+        let disk = Arc::new(SimulatedDisk::new(0));
+        let (_store, bucket) = open(&disk, u64::MAX);
+        let keyspace = bucket.keyspace();
+        let mut batch = BatchBuffer::new();
+        batch.record(|bytes| bytes.extend_from_slice(payload));
+        let mut sequencer = keyspace.sequencer.lock();
+        let appended = keyspace.append_control(&mut sequencer, Claim::Write, &batch, |_| {});
+        drop(sequencer);
+        appended.unwrap().unwrap().0.commit.wait().unwrap();
+        keyspace.log().seal().unwrap();
+        bucket.put("another segment", "x").unwrap();
+        let mut maintenance = keyspace.maintenance.lock();
+        while keyspace.write_oldest_run(&mut maintenance).unwrap() {}
+        let levels = Arc::clone(&keyspace.levels.read());
+        let trial = Trial {
+            state: &IndexState::default(),
+            levels: &levels,
+            others: Vec::new(),
+            archive: levels.runs.clone(),
+            victim: Arc::clone(&levels.runs[0]),
+            floor: 0,
+        };
+        let moved = keyspace.move_controls(&mut maintenance, &trial);
+        assert_eq!(moved.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
 }
 
 #[test]

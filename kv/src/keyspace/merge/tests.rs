@@ -156,3 +156,32 @@ fn keys_are_counted_exactly_again_once_a_run_that_could_not_tell_is_made_anew() 
     assert!(bucket.keyspace().levels.read().runs.is_empty());
     assert_eq!(bucket.info().unwrap().keys, 20);
 }
+
+#[test]
+fn a_merged_index_whose_state_cannot_be_read_is_made_anew_at_the_next_open() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, infos) = with_moved_controls(&disk);
+    let digest = store.state_digest().unwrap();
+    let bucket = store.open_bucket("b").unwrap();
+    {
+        let maintenance = bucket.keyspace().maintenance.lock();
+        let merged = maintenance.merged.as_ref().unwrap();
+        let covered = merged.view().covered();
+        let expected = Expected {
+            changes: 0,
+            key_bytes: 0,
+        };
+        let state = b"no state of ours".to_vec();
+        let written = merged.merge(expected, |_| -> std::result::Result<_, MergeError> {
+            Ok(Summary { covered, state })
+        });
+        assert!(written.is_ok());
+    }
+    drop((store, bucket));
+    let store = open(&Arc::new(disk.process_death()));
+    let bucket = store.open_bucket("b").unwrap();
+    assert_eq!(bucket.keyspace().index_status().rebuilds, 1);
+    assert_eq!(store.state_digest().unwrap(), digest);
+    index(bucket.keyspace());
+    assert_eq!(store.buckets().unwrap(), infos);
+}
