@@ -146,6 +146,20 @@ impl Keyspace {
         }
         let before = {
             let _sequencer = self.sequencer.lock();
+            // Somebody else who steps may have been faster.
+            if !self.hot.is_crowded() {
+                return;
+            }
+            self.hot.grow()
+        };
+        self.hot.clear(before);
+    }
+
+    /// Grows the hot index although it is not crowded.
+    #[cfg(test)]
+    pub(crate) fn grow_hot_at_once(&self) {
+        let before = {
+            let _sequencer = self.sequencer.lock();
             self.hot.grow()
         };
         self.hot.clear(before);
