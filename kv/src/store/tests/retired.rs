@@ -45,6 +45,29 @@ impl Case {
         for nth in 0..KEYS {
             self.bucket.put(name(nth), "new").unwrap();
         }
+        self.retire();
+    }
+
+    fn damage_runs(&self) {
+        self.damage_runs_but(0);
+    }
+
+    /// Damages all runs but some of the oldest.
+    fn damage_runs_but(&self, kept: usize) {
+        let disk = &self.bench.disk;
+        let directory = "/store/p0000";
+        let mut runs = disk.list(std::path::Path::new(directory)).unwrap();
+        runs.retain(|name| name.ends_with(".run"));
+        runs.sort_unstable();
+        for run in &runs[kept..] {
+            let path = format!("{directory}/{run}");
+            for block in 1..disk.length(&path) / 4_096 {
+                disk.flip_bit(&path, block * 4_096 + 5, 1);
+            }
+        }
+    }
+
+    fn retire(&self) {
         for nth in 0..40 {
             self.bucket.put(format!("x{nth}"), [b'x'; 4_000]).unwrap();
         }
@@ -127,16 +150,7 @@ fn a_run_that_took_the_place_of_a_memtable_may_be_damaged() {
     let case = Case::new();
     let view = case.bucket.view().unwrap();
     case.overwrite_and_retire();
-    let disk = &case.bench.disk;
-    let directory = "/store/p0000";
-    let runs = disk.list(std::path::Path::new(directory)).unwrap();
-    let runs = runs.iter().filter(|name| name.ends_with(".run"));
-    for run in runs {
-        let path = format!("{directory}/{run}");
-        for block in 1..disk.length(&path) / 4_096 {
-            disk.flip_bit(&path, block * 4_096 + 5, 1);
-        }
-    }
+    case.damage_runs();
     case.assert_shows_old(&view);
     assert_eq!(rows(view.scan(&Scan::default())), all_old());
 }
@@ -153,5 +167,24 @@ fn a_transaction_is_judged_by_what_left_memory_since_it_began() {
         }
         let outcome = transaction.commit(Durability::Local);
         assert_eq!(outcome.is_err(), disturbed);
+    }
+}
+
+#[test]
+fn a_transaction_is_judged_by_a_run_that_is_damaged() {
+    for (written_before_the_scan, is_refused) in [("z", false), ("0", true)] {
+        let case = Case::new();
+        let mut transaction = case.bucket.transaction().unwrap();
+        case.bucket.put(written_before_the_scan, "new").unwrap();
+        let scanned = transaction.scan(&Scan::prefix("0")).unwrap().count();
+        assert_eq!(scanned, all_old().len());
+        transaction.put("own", "1").unwrap();
+        case.retire();
+        case.damage_runs();
+        let outcome = transaction.commit(Durability::Local);
+        match is_refused {
+            false => drop(outcome.unwrap()),
+            true => assert_eq!(kind(outcome), ErrorKind::VersionMismatch),
+        }
     }
 }
