@@ -188,3 +188,78 @@ fn a_transaction_is_judged_by_a_run_that_is_damaged() {
         }
     }
 }
+
+/// Who counts while a memtable is retired counts what it held, or its run: never what it has
+/// forgotten.
+#[test]
+fn keys_are_counted_while_memtables_are_retired() {
+    let bench = Bench::new(1);
+    let bench = Bench {
+        options: bench.options.clone().memtable_bytes(20_000),
+        ..bench
+    };
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let keys = 100;
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let overwrite = || {
+        for nth in 0..keys {
+            bucket.put(name(nth), "new").unwrap();
+        }
+    };
+    overwrite();
+    let count = || {
+        let mut most = 0;
+        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+            most = bucket.info().unwrap().keys.max(most);
+        }
+        most
+    };
+    let began = std::time::Instant::now();
+    let mut runs = 0;
+    std::thread::scope(|scope| {
+        let counting: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+        while began.elapsed() < std::time::Duration::from_secs(1) {
+            overwrite();
+            while store.step().unwrap() {
+                runs += 1;
+            }
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        for thread in counting {
+            // A filter may take a few keys for others.
+            let most = thread.join().unwrap();
+            assert!(most <= keys as u64 + 10, "{most} after {runs} steps");
+        }
+    });
+    assert!(runs > 10, "{runs}");
+}
+
+/// A run that is written again for a reader of old levels counts what was in memtables below it,
+/// though they are retired.
+#[test]
+fn keys_are_counted_once_though_a_run_was_written_again_for_an_old_reader() {
+    let case = Case::new();
+    let live = all_old().len();
+    for nth in 0..16 {
+        case.bucket.put(format!("x{nth}"), [b'x'; 4_000]).unwrap();
+    }
+    for nth in (0..KEYS).filter(|&nth| old(nth).is_some()) {
+        case.bucket.put(name(nth), format!("old {nth}")).unwrap();
+    }
+    let view = case.bucket.view().unwrap();
+    assert_eq!(view.pin().levels.memtables.len(), 2);
+    case.retire();
+    let counted = |what: &str| {
+        let keys = case.bucket.info().unwrap().keys;
+        let expected = live as u64 + 40;
+        // A filter may take a few keys for others.
+        assert!(keys.abs_diff(expected) < 10, "{keys} keys {what}");
+    };
+    counted("before");
+    case.damage_runs_but(1);
+    let rebuilds = case.store.status().partitions[0].index.rebuilds;
+    assert_eq!(rows(view.scan(&Scan::prefix("0"))), all_old());
+    assert!(case.store.status().partitions[0].index.rebuilds > rebuilds);
+    counted("after");
+}
