@@ -367,7 +367,9 @@ impl Keyspace {
     /// Makes a pin give the answers it should have given, after one of the files that it leads to
     /// turned out to be of no use.
     pub(crate) fn repair_pin(&self, pin: &mut Pin, error: LevelError) -> Result<()> {
-        pin.levels = self.repaired(&pin.levels, error)?;
+        let repaired = self.repaired(&pin.levels, error)?;
+        let before = std::mem::replace(&mut pin.levels, repaired);
+        pin.first.get_or_insert(before);
         if let Some(past) = &mut pin.past {
             past.archive = self.archive(&pin.levels)?.into();
         }

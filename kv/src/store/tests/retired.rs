@@ -263,3 +263,53 @@ fn keys_are_counted_once_though_a_run_was_written_again_for_an_old_reader() {
     assert!(case.store.status().partitions[0].index.rebuilds > rebuilds);
     counted("after");
 }
+
+/// A scan whose index was made anew on the way still holds what its places lead to.
+#[test]
+fn a_scan_that_met_a_damaged_run_keeps_its_segments() {
+    let bench = Bench::new(1);
+    let options = bench.options.clone();
+    let options = options.merge_entries(1).history_bytes_min(0);
+    let bench = Bench { options, ..bench };
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let case = Case {
+        bench,
+        store,
+        bucket,
+    };
+    // Too large to be read ahead.
+    let large = |round: u8| {
+        for nth in 0..30 {
+            let value = [round; 3_000];
+            case.bucket.put(format!("k{nth:02}"), value).unwrap();
+        }
+    };
+    let settle = || while case.store.step().unwrap() {};
+    let index = || case.store.status().partitions[0].index.clone();
+    large(b'1');
+    settle();
+    assert!(index().merges > 0);
+    for nth in 0..KEYS {
+        case.bucket.put(name(nth), "old").unwrap();
+    }
+    let mut scan = case.bucket.scan(Scan::default()).unwrap();
+    assert_eq!(rows(scan.by_ref().take(3)).len(), 3);
+    let rebuilds = index().rebuilds;
+    for nth in 0..40 {
+        case.bucket.put(format!("x{nth}"), [b'x'; 4_000]).unwrap();
+    }
+    settle();
+    case.damage_runs();
+    assert_eq!(rows(scan.by_ref().take(KEYS - 3)).len(), KEYS - 3);
+    assert!(index().rebuilds > rebuilds);
+    for round in b"234" {
+        large(*round);
+        settle();
+    }
+    let left = rows(scan);
+    assert_eq!(left.len(), 30);
+    assert!(left.iter().all(|(_, value)| value.starts_with('1')));
+    settle();
+    assert!(index().segments_dropped > 0, "nobody holds them any more");
+}
