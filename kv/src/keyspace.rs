@@ -135,6 +135,9 @@ struct Sequencer {
 #[derive(Clone)]
 pub(crate) struct Pin {
     pub(crate) levels: Arc<Levels>,
+    /// The levels that those stand for, once they had to be repaired: garbage collection leaves the
+    /// segments of levels that were current once, and knows no others.
+    pub(crate) first: Option<Arc<Levels>>,
     pub(crate) watermark: u64,
     /// Of a moment in the past: its time, and the runs of what is merged.
     pub(crate) past: Option<Past>,
@@ -179,6 +182,7 @@ impl Keyspace {
         let levels = Arc::clone(&levels);
         let pin = Pin {
             levels,
+            first: None,
             watermark,
             past: None,
         };

@@ -148,9 +148,20 @@ impl HotIndex {
                     tag | record
                 };
                 entry.store(after, Ordering::Release);
+                if after == 0 {
+                    self.let_go();
+                }
             }
         }
         set.stamp.store(stamp + 2, Ordering::Release);
+    }
+
+    /// Counts an entry that is free again, or keys that come and go would fill an empty table.
+    fn let_go(&self) {
+        let one_less = |used: usize| used.checked_sub(1);
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
     }
 
     /// Whether more sets would hold more keys, and there is memory for them.

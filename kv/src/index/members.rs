@@ -166,6 +166,9 @@ impl Members {
             }
         }
         let mut sorted = self.sorted.write();
+        if sorted.is_retired {
+            return;
+        }
         let sorted = &mut sorted.nodes;
         let new = {
             let mut came = self.came.lock();

@@ -94,11 +94,13 @@ impl Memtable {
     pub(crate) fn retire(&self, run: Arc<Run>) {
         // The run comes first: who no longer finds a key here looks for it there.
         *self.run.write() = Some(run);
+        // Each in a statement of its own, so that it is freed outside of the lock.
         for shard in &self.shards {
-            // Freed outside of the lock.
-            drop(std::mem::take(&mut *shard.0.write()));
+            let table = std::mem::take(&mut *shard.0.write());
+            drop(table);
         }
-        for members in std::mem::take(&mut *self.members.write()).into_values() {
+        let members = std::mem::take(&mut *self.members.write());
+        for members in members.into_values() {
             members.retire();
         }
     }

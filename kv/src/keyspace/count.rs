@@ -41,14 +41,18 @@ impl Keyspace {
             if memtable.base() >= base {
                 break;
             }
-            if let Some(run) = memtable.run() {
-                counts += counts_of(&run, bucket);
-            } else if let Some(members) = memtable.members_of(bucket) {
-                let average = counts.average_bytes();
-                counts += members.counts(|node| {
+            let members = memtable.members_of(bucket);
+            let average = counts.average_bytes();
+            let here = members.map(|members| {
+                members.counts(|node| {
                     levels.counted_below(memtable, bucket, node, average, Estimate::Close)
-                });
-            }
+                })
+            });
+            // Asked last: a memtable that is retired meanwhile has forgotten what was below.
+            counts += match memtable.run() {
+                Some(run) => counts_of(&run, bucket),
+                None => here.unwrap_or_default(),
+            };
         }
         counts
     }

@@ -149,6 +149,20 @@ impl Keyspace {
         }
         let before = {
             let _sequencer = self.sequencer.lock();
+            // Somebody else who steps may have been faster.
+            if !self.hot.is_crowded() {
+                return;
+            }
+            self.hot.grow()
+        };
+        self.hot.clear(before);
+    }
+
+    /// Grows the hot index although it is not crowded.
+    #[cfg(test)]
+    pub(crate) fn grow_hot_at_once(&self) {
+        let before = {
+            let _sequencer = self.sequencer.lock();
             self.hot.grow()
         };
         self.hot.clear(before);
@@ -356,7 +370,9 @@ impl Keyspace {
     /// Makes a pin give the answers it should have given, after one of the files that it leads to
     /// turned out to be of no use.
     pub(crate) fn repair_pin(&self, pin: &mut Pin, error: LevelError) -> Result<()> {
-        pin.levels = self.repaired(&pin.levels, error)?;
+        let repaired = self.repaired(&pin.levels, error)?;
+        let before = std::mem::replace(&mut pin.levels, repaired);
+        pin.first.get_or_insert(before);
         if let Some(past) = &mut pin.past {
             past.archive = self.archive(&pin.levels)?.into();
         }

@@ -83,7 +83,7 @@ pub(crate) enum Gap {
     /// There was none.
     Empty,
     /// They are in these memtables.
-    Kept(Levels),
+    Kept(Arc<Levels>),
     /// Some are in no memtable any more.
     Lost,
 }
@@ -127,11 +127,11 @@ impl Keyspace {
             |memtable: &&Arc<Memtable>| !pinned.iter().any(|known| Arc::ptr_eq(known, memtable));
         let memtables = levels.memtables.iter().filter(is_newer).chain(pinned);
         let memtables = memtables.filter(|memtable| memtable.last_version() >= watermark);
-        Gap::Kept(Levels {
+        Gap::Kept(Arc::new(Levels {
             memtables: memtables.cloned().collect(),
             runs: Vec::new(),
             merged: None,
-        })
+        }))
     }
 }
 

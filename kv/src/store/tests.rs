@@ -9,6 +9,7 @@ mod full_disk;
 mod large;
 mod linearizable;
 mod model;
+mod moving;
 mod reads;
 mod retired;
 mod scans;

@@ -274,7 +274,7 @@ fn find_in_gap(
     keyspace: &Keyspace,
     bucket: &BucketState,
     pin: &Pin,
-    levels: &Levels,
+    levels: &Arc<Levels>,
     span: &Span,
 ) -> Result<Option<Overtaken>> {
     let course = Course {
@@ -286,18 +286,8 @@ fn find_in_gap(
         archive: None,
         value_bytes_max: 0,
     };
-    loop {
-        let error = match walk_gap(keyspace, bucket, pin, levels, &course) {
-            Ok(found) => return found,
-            Err(error) => error,
-        };
-        match error {
-            // Its run stands in its place now.
-            LevelError::Retired => {}
-            LevelError::Log(error) => return Err(error.into()),
-            other => return Err(Error::new(ErrorKind::Io, other.to_string())),
-        }
-    }
+    let ask = |levels: &Levels| walk_gap(keyspace, bucket, pin, levels, &course);
+    keyspace.repairing(levels, ask)?
 }
 
 fn walk_gap(

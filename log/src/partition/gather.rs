@@ -72,7 +72,11 @@ impl Partition {
     /// Waits until those have come who are about to. The caller leads.
     pub(super) fn gather<'a>(&'a self, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
         let worth_it = tail.open.as_ref().is_some_and(|open| {
-            open.needs_sync && open.bytes.len() < GATHERED_BYTES_MAX && !tail.stopping
+            // Nobody can come while a segment ends.
+            open.needs_sync
+                && open.bytes.len() < GATHERED_BYTES_MAX
+                && !tail.stopping
+                && !tail.rolling
         });
         let waiting = self.waiting.load(Ordering::Relaxed);
         let plan = if worth_it {
@@ -85,13 +89,17 @@ impl Partition {
             return tail;
         };
         drop(tail);
+        let mut looks = 0;
         let came = loop {
             std::thread::yield_now();
             // Most of them do: the last ones may have had something else to do.
             if self.waiting.load(Ordering::Relaxed) >= expected {
                 break true;
             }
-            if self.options.clock.elapsed() >= deadline {
+            looks += 1;
+            let elapsed = self.options.clock.elapsed();
+            let stands_still = elapsed == now && looks >= STILL_LOOKS_MAX;
+            if elapsed >= deadline || stands_still {
                 break self.waiting.load(Ordering::Relaxed) > waiting + (expected - waiting) / 2;
             }
         };
@@ -106,6 +114,10 @@ const SYNC_PARTS: u32 = 4;
 
 /// After so many failures one leader in 64 waits.
 const SKIPPED_LOG2_MAX: u32 = 6;
+
+/// A clock that has not moved for so many looks stands still: it moved while the last group was
+/// written, and whoever moves it may wait for this one.
+const STILL_LOOKS_MAX: u32 = 1_000;
 
 /// Larger groups are worth a sync of their own.
 const GATHERED_BYTES_MAX: usize = 1 << 20;

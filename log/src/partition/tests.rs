@@ -62,6 +62,53 @@ fn after_an_unclean_close_every_segment_is_sealed() {
 }
 
 #[test]
+fn many_records_are_read_together_as_each_is_alone() {
+    let (log, batches) = several_segments(&SimulatedDisk::new(0));
+    let partition = &log.partitions()[0];
+    let first = BatchBuffer::FIRST_PLACE;
+    let mut offsets: Vec<Offset> = batches.iter().map(|(_, batch)| batch.plus(first)).collect();
+    let mut unsynced = 0;
+    for number in 0..5 {
+        let appended = append(&log, &[100 + number; 50], Durability::Buffered).unwrap();
+        offsets.push(appended.offset.plus(first));
+        appended.commit.wait().unwrap();
+        unsynced += usize::from(appended.offset >= partition.durable());
+    }
+    assert!(unsynced > 0);
+    // In no order, with places in between where no record stands, and where nothing does.
+    offsets.extend([
+        Offset::new(1),
+        batches[3].1,
+        partition.end(),
+        Offset::new(1 << 40),
+    ]);
+    for stride in [1, 10, 20] {
+        let asked: Vec<Offset> = (0..offsets.len())
+            .map(|at| offsets[at * stride % offsets.len()])
+            .collect();
+        let durable = partition.durable();
+        let mut told = Vec::new();
+        partition.with_records(&asked, |index, payload| {
+            told.push((
+                index,
+                payload
+                    .map(<[u8]>::to_vec)
+                    .map_err(|error| error.to_string()),
+            ));
+        });
+        let (synced, others): (Vec<usize>, Vec<usize>) =
+            (0..asked.len()).partition(|&index| asked[index] < durable);
+        let order: Vec<usize> = synced.into_iter().chain(others).collect();
+        let alone = |&index: &usize| {
+            let read = partition.with_record(asked[index], <[u8]>::to_vec);
+            (index, read.map_err(|error| error.to_string()))
+        };
+        assert_eq!(told, order.iter().map(alone).collect::<Vec<_>>());
+        assert_eq!(told.iter().filter(|(_, read)| read.is_err()).count(), 4);
+    }
+}
+
+#[test]
 fn one_segment_is_replayed_alone() {
     let (log, batches) = several_segments(&SimulatedDisk::new(0));
     let partition = &log.partitions()[0];

@@ -89,6 +89,18 @@ fn a_crowded_table_grows_to_its_bound_and_nothing_in_it_goes_stale() {
 }
 
 #[test]
+fn a_few_keys_that_come_and_go_do_not_crowd_it() {
+    let hot = HotIndex::new(4 * BYTES);
+    for round in 0..40_000 {
+        let hash = (round % 8) << 40;
+        let stamp = hot.stamp(hash).unwrap();
+        assert!(!hot.fill(hash, 5_000, stamp), "round {round}");
+        hot.outbid(hash, 0);
+    }
+    assert!(!hot.is_crowded());
+}
+
+#[test]
 fn what_was_filled_in_before_a_growth_is_never_found_after_a_commit_behind_it() {
     let hot = HotIndex::new(BYTES);
     let mut random = crate::testing::Random(5);

@@ -45,6 +45,29 @@ impl Case {
         for nth in 0..KEYS {
             self.bucket.put(name(nth), "new").unwrap();
         }
+        self.retire();
+    }
+
+    fn damage_runs(&self) {
+        self.damage_runs_but(0);
+    }
+
+    /// Damages all runs but some of the oldest.
+    fn damage_runs_but(&self, kept: usize) {
+        let disk = &self.bench.disk;
+        let directory = "/store/p0000";
+        let mut runs = disk.list(std::path::Path::new(directory)).unwrap();
+        runs.retain(|name| name.ends_with(".run"));
+        runs.sort_unstable();
+        for run in &runs[kept..] {
+            let path = format!("{directory}/{run}");
+            for block in 1..disk.length(&path) / 4_096 {
+                disk.flip_bit(&path, block * 4_096 + 5, 1);
+            }
+        }
+    }
+
+    fn retire(&self) {
         for nth in 0..40 {
             self.bucket.put(format!("x{nth}"), [b'x'; 4_000]).unwrap();
         }
@@ -127,16 +150,7 @@ fn a_run_that_took_the_place_of_a_memtable_may_be_damaged() {
     let case = Case::new();
     let view = case.bucket.view().unwrap();
     case.overwrite_and_retire();
-    let disk = &case.bench.disk;
-    let directory = "/store/p0000";
-    let runs = disk.list(std::path::Path::new(directory)).unwrap();
-    let runs = runs.iter().filter(|name| name.ends_with(".run"));
-    for run in runs {
-        let path = format!("{directory}/{run}");
-        for block in 1..disk.length(&path) / 4_096 {
-            disk.flip_bit(&path, block * 4_096 + 5, 1);
-        }
-    }
+    case.damage_runs();
     case.assert_shows_old(&view);
     assert_eq!(rows(view.scan(&Scan::default())), all_old());
 }
@@ -154,4 +168,148 @@ fn a_transaction_is_judged_by_what_left_memory_since_it_began() {
         let outcome = transaction.commit(Durability::Local);
         assert_eq!(outcome.is_err(), disturbed);
     }
+}
+
+#[test]
+fn a_transaction_is_judged_by_a_run_that_is_damaged() {
+    for (written_before_the_scan, is_refused) in [("z", false), ("0", true)] {
+        let case = Case::new();
+        let mut transaction = case.bucket.transaction().unwrap();
+        case.bucket.put(written_before_the_scan, "new").unwrap();
+        let scanned = transaction.scan(&Scan::prefix("0")).unwrap().count();
+        assert_eq!(scanned, all_old().len());
+        transaction.put("own", "1").unwrap();
+        case.retire();
+        case.damage_runs();
+        let outcome = transaction.commit(Durability::Local);
+        match is_refused {
+            false => drop(outcome.unwrap()),
+            true => assert_eq!(kind(outcome), ErrorKind::VersionMismatch),
+        }
+    }
+}
+
+/// Who counts while a memtable is retired counts what it held, or its run: never what it has
+/// forgotten.
+#[test]
+fn keys_are_counted_while_memtables_are_retired() {
+    let bench = Bench::new(1);
+    let bench = Bench {
+        options: bench.options.clone().memtable_bytes(20_000),
+        ..bench
+    };
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let keys = 100;
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let overwrite = || {
+        for nth in 0..keys {
+            bucket.put(name(nth), "new").unwrap();
+        }
+    };
+    overwrite();
+    let count = || {
+        let mut most = 0;
+        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+            most = bucket.info().unwrap().keys.max(most);
+        }
+        most
+    };
+    let began = std::time::Instant::now();
+    let mut runs = 0;
+    std::thread::scope(|scope| {
+        let counting: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+        while began.elapsed() < std::time::Duration::from_secs(1) {
+            overwrite();
+            while store.step().unwrap() {
+                runs += 1;
+            }
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        for thread in counting {
+            // A filter may take a few keys for others.
+            let most = thread.join().unwrap();
+            assert!(most <= keys as u64 + 10, "{most} after {runs} steps");
+        }
+    });
+    assert!(runs > 10, "{runs}");
+}
+
+/// A run that is written again for a reader of old levels counts what was in memtables below it,
+/// though they are retired.
+#[test]
+fn keys_are_counted_once_though_a_run_was_written_again_for_an_old_reader() {
+    let case = Case::new();
+    let live = all_old().len();
+    for nth in 0..16 {
+        case.bucket.put(format!("x{nth}"), [b'x'; 4_000]).unwrap();
+    }
+    for nth in (0..KEYS).filter(|&nth| old(nth).is_some()) {
+        case.bucket.put(name(nth), format!("old {nth}")).unwrap();
+    }
+    let view = case.bucket.view().unwrap();
+    assert_eq!(view.pin().levels.memtables.len(), 2);
+    case.retire();
+    let counted = |what: &str| {
+        let keys = case.bucket.info().unwrap().keys;
+        let expected = live as u64 + 40;
+        // A filter may take a few keys for others.
+        assert!(keys.abs_diff(expected) < 10, "{keys} keys {what}");
+    };
+    counted("before");
+    case.damage_runs_but(1);
+    let rebuilds = case.store.status().partitions[0].index.rebuilds;
+    assert_eq!(rows(view.scan(&Scan::prefix("0"))), all_old());
+    assert!(case.store.status().partitions[0].index.rebuilds > rebuilds);
+    counted("after");
+}
+
+/// A scan whose index was made anew on the way still holds what its places lead to.
+#[test]
+fn a_scan_that_met_a_damaged_run_keeps_its_segments() {
+    let bench = Bench::new(1);
+    let options = bench.options.clone();
+    let options = options.merge_entries(1).history_bytes_min(0);
+    let bench = Bench { options, ..bench };
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let case = Case {
+        bench,
+        store,
+        bucket,
+    };
+    // Too large to be read ahead.
+    let large = |round: u8| {
+        for nth in 0..30 {
+            let value = [round; 3_000];
+            case.bucket.put(format!("k{nth:02}"), value).unwrap();
+        }
+    };
+    let settle = || while case.store.step().unwrap() {};
+    let index = || case.store.status().partitions[0].index.clone();
+    large(b'1');
+    settle();
+    assert!(index().merges > 0);
+    for nth in 0..KEYS {
+        case.bucket.put(name(nth), "old").unwrap();
+    }
+    let mut scan = case.bucket.scan(Scan::default()).unwrap();
+    assert_eq!(rows(scan.by_ref().take(3)).len(), 3);
+    let rebuilds = index().rebuilds;
+    for nth in 0..40 {
+        case.bucket.put(format!("x{nth}"), [b'x'; 4_000]).unwrap();
+    }
+    settle();
+    case.damage_runs();
+    assert_eq!(rows(scan.by_ref().take(KEYS - 3)).len(), KEYS - 3);
+    assert!(index().rebuilds > rebuilds);
+    for round in b"234" {
+        large(*round);
+        settle();
+    }
+    let left = rows(scan);
+    assert_eq!(left.len(), 30);
+    assert!(left.iter().all(|(_, value)| value.starts_with('1')));
+    settle();
+    assert!(index().segments_dropped > 0, "nobody holds them any more");
 }
