@@ -599,5 +599,7 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
 /// At least what a batch of one bucket record takes in the log.
 const LONE_RECORD_BYTES_MAX: usize = 256;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,3 @@
+#![no_main]
+
+cairn_fuzz::fuzz!("kv_directory");
