@@ -89,7 +89,7 @@ impl Partition {
             return tail;
         };
         drop(tail);
-        let mut looks = 0;
+        let (began, mut looks) = (self.options.clock.elapsed(), 0);
         let came = loop {
             std::thread::yield_now();
             // Most of them do: the last ones may have had something else to do.
@@ -98,7 +98,7 @@ impl Partition {
             }
             looks += 1;
             let elapsed = self.options.clock.elapsed();
-            let stands_still = elapsed == now && looks >= STILL_LOOKS_MAX;
+            let stands_still = elapsed == began && looks >= STILL_LOOKS_MAX;
             if elapsed >= deadline || stands_still {
                 break self.waiting.load(Ordering::Relaxed) > waiting + (expected - waiting) / 2;
             }
