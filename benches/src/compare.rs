@@ -227,7 +227,7 @@ fn workloads() -> impl Iterator<Item = &'static str> {
     .into_iter()
     .chain(loaded::workloads())
     .chain([reopen::WORKLOAD, overwrite::OVERWRITE, overwrite::SPACE])
-    .chain([http::GET, http::PUT])
+    .chain([http::GET, http::PUT, http::LOG])
     .filter(move |name| {
         let new = !seen.contains(name);
         seen.push(name);
@@ -298,7 +298,10 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
     if context.selects(overwrite::OVERWRITE) || context.selects(overwrite::SPACE) {
         families.push(Box::new(overwrite::run));
     }
-    if context.selects(http::GET) || context.selects(http::PUT) {
+    if [http::GET, http::PUT, http::LOG]
+        .iter()
+        .any(|workload| context.selects(workload))
+    {
         families.push(Box::new(http::run));
     }
     if let Some(table) = table.as_deref().filter(|_| context.selects_twitter()) {

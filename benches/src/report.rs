@@ -69,6 +69,8 @@ pub(crate) mod figure {
     pub(crate) const FLOOR_OPS_PER_S: &str = "floor_ops_per_s";
     /// The rate of a bare axum handler with as many connections.
     pub(crate) const AXUM_OPS_PER_S: &str = "axum_ops_per_s";
+    /// The rate of Cairn's `http-put` with as many connections in the same run.
+    pub(crate) const HTTP_PUT_OPS_PER_S: &str = "http_put_ops_per_s";
     /// The rate of `put-durable` with 64 writers in the same run, without a server.
     pub(crate) const EMBEDDED_OPS_PER_S: &str = "embedded_ops_per_s";
     pub(crate) const OPS_PER_S_MIN: &str = "ops_per_s_min";

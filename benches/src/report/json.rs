@@ -35,6 +35,7 @@ fn object(rows: &[Row], row: &Row) -> String {
     for (name, rate) in [
         ("ratio_floor", figure::FLOOR_OPS_PER_S),
         ("ratio_axum", figure::AXUM_OPS_PER_S),
+        ("ratio_http_put", figure::HTTP_PUT_OPS_PER_S),
         ("ratio_embedded", figure::EMBEDDED_OPS_PER_S),
     ] {
         if let Some(ratio) = row.ratio_to(rate) {

@@ -53,6 +53,9 @@ const COLUMNS: &[Column] = &[
     Column::derived("/axum", |_, row| {
         row.ratio_to(figure::AXUM_OPS_PER_S).map(two_digits)
     }),
+    Column::derived("/http-put", |_, row| {
+        row.ratio_to(figure::HTTP_PUT_OPS_PER_S).map(two_digits)
+    }),
     Column::derived("/embedded x64", |_, row| {
         row.ratio_to(figure::EMBEDDED_OPS_PER_S).map(two_digits)
     }),

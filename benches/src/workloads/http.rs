@@ -1,4 +1,4 @@
-//! `http-get` and `http-put`: `cairn serve` beside a bare axum handler and beside redis.
+//! `http-get`, `http-put` and `http-log`: `cairn serve` beside a bare axum handler and beside redis.
 //!
 //! Each server is a process of its own on a loopback port, with nothing else in it; the bench is
 //! the one client of all ([`client`]). A row has so many connections, each with one request on its
@@ -9,13 +9,17 @@
 //! - `http-put`: each connection writes keys of its own; an answer means that the value is synced
 //!   (redis: `appendfsync always`). A sample and the last key of each connection are read back
 //!   whole. Axum takes the body and keeps nothing: it is the ceiling, not a store.
+//! - `http-log`: appends of 256 B to 500 topics, each answered when it is synced. A sample and the
+//!   last record of each connection are read back at their offsets. Of Cairn alone: nobody else has
+//!   such topics.
 //!
-//! Rows are compared with axum's, and `http-put` also with the embedded `put-durable` of 64 writers
+//! Rows are compared with axum's, `http-log` with Cairn's `http-put` of the same run, and `http-put` also with the embedded `put-durable` of 64 writers
 //! where that ran before in the same run. A server that is not on this machine has a row that says
 //! so.
 
 mod client;
 mod servers;
+mod topic;
 
 use super::{ScratchDirectory, durable, set_shape, set_speed, steady};
 use crate::compare::Context;
@@ -23,7 +27,7 @@ use crate::data::Shape;
 use crate::engines::{CAIRN, Outcome};
 use crate::measure::{ProcessCounters, other_cpu_s_beside};
 use crate::report::{Check, Row, figure};
-use client::{Load, Operation};
+use client::{Load, Operation, Written};
 use servers::Server;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -34,6 +38,7 @@ pub(crate) use servers::{AXUM_CHILD, serve_axum};
 pub(crate) const PREFIX: &str = "http-";
 pub(crate) const GET: &str = "http-get";
 pub(crate) const PUT: &str = "http-put";
+pub(crate) const LOG: &str = "http-log";
 /// The servers beside Cairn's.
 pub(crate) const PEERS: [&str; 2] = [AXUM, REDIS];
 
@@ -41,7 +46,12 @@ pub(crate) const AXUM: &str = "axum";
 const REDIS: &str = "redis";
 const GET_CONNECTIONS: [usize; 3] = [1, 32, 128];
 const PUT_CONNECTIONS: [usize; 3] = [1, 16, 64];
+const LOG_CONNECTIONS: [usize; 1] = [64];
 const SHAPE: Shape = Shape::SMALL;
+const LOG_SHAPE: Shape = Shape {
+    key_bytes: topic::NAME_BYTES,
+    value_bytes: topic::RECORD_BYTES,
+};
 const EMBEDDED_WRITERS: usize = 64;
 /// Rows that the readers choose from.
 const LOADED: u64 = 10_000;
@@ -58,12 +68,16 @@ pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
         true => servers::cairn_binary().map_err(|error| error.to_string()),
         false => Err("not asked for".into()),
     };
-    for (workload, connections) in [(GET, GET_CONNECTIONS), (PUT, PUT_CONNECTIONS)] {
+    let all = [CAIRN, AXUM, REDIS];
+    let (get, put, log) = (&GET_CONNECTIONS, &PUT_CONNECTIONS, &LOG_CONNECTIONS);
+    let workloads: [(_, &[usize], &[&str]); 3] =
+        [(GET, get, &all), (PUT, put, &all), (LOG, log, &all[..1])];
+    for (workload, connections, engines) in workloads {
         if !context.selects(workload) {
             continue;
         }
-        for connections in connections {
-            for engine in [CAIRN, AXUM, REDIS] {
+        for &connections in connections {
+            for &engine in engines {
                 if !context.selects_engine(engine) {
                     continue;
                 }
@@ -78,8 +92,21 @@ pub(crate) fn run(context: &Context) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// Sets each row's rate beside that of axum with as many connections.
+/// Sets each row's rate beside that of axum with as many connections, and appends beside puts.
 fn set_ratios(rows: &mut [Row]) {
+    let puts: Vec<Row> = rows
+        .iter()
+        .filter(|row| row.workload == PUT && row.engine == CAIRN)
+        .cloned()
+        .collect();
+    for row in rows.iter_mut().filter(|row| row.workload == LOG) {
+        let alike = puts.iter().find(|put| put.threads == row.threads);
+        row.set_known(
+            figure::HTTP_PUT_OPS_PER_S,
+            alike.and_then(|put| put.get(figure::OPS_PER_S)),
+        );
+    }
+
     let axum: Vec<Row> = rows
         .iter()
         .filter(|row| row.engine == AXUM)
@@ -124,6 +151,7 @@ fn measure(context: &Context, binary: &Result<PathBuf, String>, row: &mut Row) -
     let stores = row.engine != AXUM;
     let operation = match row.workload.as_str() {
         GET => Operation::Get,
+        LOG => Operation::Append,
         _ => Operation::Put,
     };
     if operation == Operation::Get && stores {
@@ -140,7 +168,7 @@ fn measure(context: &Context, binary: &Result<PathBuf, String>, row: &mut Row) -
     };
     let length = match operation {
         Operation::Get => context.scale.read,
-        Operation::Put => context.scale.row,
+        Operation::Put | Operation::Append => context.scale.row,
     };
     let done = load.run(WARMING, length)?;
     let counted = ProcessCounters::read(server.process_id())?;
@@ -148,7 +176,14 @@ fn measure(context: &Context, binary: &Result<PathBuf, String>, row: &mut Row) -
 
     row.settings = server.settings().to_owned();
     row.verifies_reads = row.engine == CAIRN;
-    set_shape(row, SHAPE);
+    set_shape(
+        row,
+        if row.workload == LOG {
+            LOG_SHAPE
+        } else {
+            SHAPE
+        },
+    );
     set_speed(row, done.operations, length, &done.latency);
     row.set(figure::OPERATIONS, done.operations as f64);
     row.set(figure::SECONDS, length.as_secs_f64());
@@ -158,30 +193,34 @@ fn measure(context: &Context, binary: &Result<PathBuf, String>, row: &mut Row) -
         figure::OTHER_CORES,
         others.map(|(now, before)| (now - before) / wall.elapsed().as_secs_f64()),
     );
-    if operation == Operation::Put && stores {
+    if operation != Operation::Get && stores {
         let written = counted.bytes_written.saturating_sub(before.bytes_written);
         row.set(figure::BYTES_WRITTEN, written as f64);
     }
     row.check = match (stores, operation) {
         (false, _) => Check::Nothing,
         (true, Operation::Get) => Check::Passed(done.operations),
-        (true, Operation::Put) => read_back(&server, &done.written)?,
+        (true, _) => read_back(&server, operation, &done.written)?,
     };
     Ok(())
 }
 
 /// Reads the last row of each connection and some before, whole.
-fn read_back(server: &Server, written: &[Vec<u64>]) -> Outcome<Check> {
+fn read_back(server: &Server, operation: Operation, written: &[Vec<Written>]) -> Outcome<Check> {
     let total: usize = written.iter().map(Vec::len).sum();
     let stride = (total / usize::try_from(SAMPLES)?).max(1);
-    let samples: Vec<u64> = written
+    let samples: Vec<Written> = written
         .iter()
         .flat_map(|of_connection| {
             let last = of_connection.last().copied();
             of_connection.iter().copied().step_by(stride).chain(last)
         })
         .collect();
-    let wrong = server.load(Operation::Get, 1).compare(&samples)?;
+    let load = server.load(Operation::Get, 1);
+    let wrong = match operation {
+        Operation::Append => topic::compare(&load, &samples)?,
+        Operation::Get | Operation::Put => load.compare(&samples)?,
+    };
     Ok(match wrong {
         0 => Check::Passed(samples.len() as u64),
         wrong => Check::Failed(format!("{wrong} of {} values differ", samples.len())),

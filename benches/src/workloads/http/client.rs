@@ -6,6 +6,7 @@
 //! single connection, two serve more, each with its share of the connections and a runtime of its
 //! own, so that the client never takes more than two cores.
 
+use super::topic;
 use crate::data::{self, Random, Shape};
 use crate::engines::Outcome;
 use crate::measure::Histogram;
@@ -25,6 +26,8 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 pub(super) enum Operation {
     Get,
     Put,
+    /// To a topic, of a server that has some.
+    Append,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +54,16 @@ pub(super) struct Done {
     /// Answered while the clock ran.
     pub(super) operations: u64,
     pub(super) latency: Histogram,
-    /// The rows that each connection has written, those of the warm-up too.
-    pub(super) written: Vec<Vec<u64>>,
+    /// What each connection has written, in the warm-up too.
+    pub(super) written: Vec<Vec<Written>>,
+}
+
+/// A row that was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    pub(super) row: u64,
+    /// Of an append: the offset that it was answered with.
+    pub(super) place: u64,
 }
 
 /// When connections count, and when they end.
@@ -80,12 +91,12 @@ impl Load {
     }
 
     /// How many of these rows do not come back as they were written.
-    pub(super) fn compare(&self, rows: &[u64]) -> Outcome<u64> {
+    pub(super) fn compare(&self, written: &[Written]) -> Outcome<u64> {
         runtime()?.block_on(async {
             let mut connection = Connection::open(self).await?;
             let mut expected = vec![0; SHAPE.value_bytes];
             let mut wrong = 0;
-            for &row in rows {
+            for &Written { row, .. } in written {
                 data::fill_value(row, 0, &mut expected);
                 let value = connection.ask(Operation::Get, row).await?;
                 wrong += u64::from(value != expected);
@@ -157,7 +168,7 @@ impl Load {
             for own in (number as u64..).step_by(load.connections) {
                 let row = match load.operation {
                     Operation::Get => random.below(load.loaded),
-                    Operation::Put => own,
+                    Operation::Put | Operation::Append => own,
                 };
                 let asked = Instant::now();
                 match until {
@@ -169,9 +180,13 @@ impl Load {
                 if load.operation == Operation::Get && !load.is_right(value, row) {
                     return Err(format!("the value of row {row} is wrong").into());
                 }
+                let place = match load.operation {
+                    Operation::Append => topic::offset_of(value)?,
+                    Operation::Get | Operation::Put => 0,
+                };
                 let answered = Instant::now();
-                if load.operation == Operation::Put {
-                    done.written.push(row);
+                if load.operation != Operation::Get {
+                    done.written.push(Written { row, place });
                 }
                 let counts = match until {
                     Until::Time { begin, end } => asked >= begin && answered <= end,
@@ -195,7 +210,7 @@ impl Load {
     }
 }
 
-fn runtime() -> Outcome<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> Outcome<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -205,10 +220,10 @@ fn runtime() -> Outcome<tokio::runtime::Runtime> {
 struct OfConnection {
     operations: u64,
     latency: Histogram,
-    written: Vec<u64>,
+    written: Vec<Written>,
 }
 
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     dialect: Dialect,
     host: String,
@@ -218,7 +233,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(load: &Load) -> Outcome<Connection> {
+    pub(super) async fn open(load: &Load) -> Outcome<Connection> {
         let stream = TcpStream::connect(load.address).await?;
         stream.set_nodelay(true)?;
         Ok(Connection {
@@ -237,6 +252,20 @@ impl Connection {
         self.dialect
             .write_request(operation, row, &self.host, &mut self.request)?;
         self.stream.write_all(&self.request).await?;
+        self.answer(operation).await
+    }
+
+    /// Sends this request and waits for its whole answer, whose body is returned.
+    pub(super) async fn exchange(
+        &mut self,
+        operation: Operation,
+        request: &[u8],
+    ) -> Outcome<&[u8]> {
+        self.stream.write_all(request).await?;
+        self.answer(operation).await
+    }
+
+    async fn answer(&mut self, operation: Operation) -> Outcome<&[u8]> {
         self.filled = 0;
         loop {
             // One clock for the stream as a whole would be cheaper yet; this one costs little
@@ -283,6 +312,8 @@ impl Dialect {
                 )?;
                 out.extend_from_slice(&value);
             }
+            (Dialect::Http, Operation::Append) => topic::write_append(row, host, out)?,
+            (Dialect::Redis, Operation::Append) => return Err("redis has no such topics".into()),
             (Dialect::Redis, Operation::Get) => {
                 write!(out, "*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len())?;
             }

@@ -44,3 +44,59 @@ fn a_row_is_compared_with_axum_of_as_many_connections() {
     assert_eq!(rows[0].get(figure::AXUM_OPS_PER_S), Some(10.0));
     assert_eq!(rows[2].get(figure::AXUM_OPS_PER_S), None);
 }
+
+#[test]
+fn base64_is_that_of_rfc_4648() {
+    for (bytes, text) in [
+        ("", ""),
+        ("f", "Zg=="),
+        ("fo", "Zm8="),
+        ("foo", "Zm9v"),
+        ("foob", "Zm9vYg=="),
+        ("fooba", "Zm9vYmE="),
+        ("foobar", "Zm9vYmFy"),
+    ] {
+        assert_eq!(topic::base64(bytes.as_bytes()), text);
+    }
+}
+
+#[test]
+fn a_record_is_right_only_in_its_topic_at_its_offset_with_its_bytes() {
+    let mut record = [0; topic::RECORD_BYTES];
+    crate::data::fill_value(503, 0, &mut record);
+    let line = |offset: u64, topic: &str, data: &[u8]| {
+        let data = topic::base64(data);
+        format!(
+            "{{\"offset\":{offset},\"kind\":\"topic\",\"topic\":\"{topic}\",\"size\":256,\
+             \"data_b64\":\"{data}\"}}\n"
+        )
+    };
+    let is_it = |line: String| topic::is_record(line.as_bytes(), 503, 77);
+    assert!(is_it(line(77, "topic-003", &record)));
+    assert!(!is_it(line(78, "topic-003", &record)));
+    assert!(!is_it(line(77, "topic-004", &record)));
+    record[255] ^= 1;
+    assert!(!is_it(line(77, "topic-003", &record)));
+    assert!(!is_it(String::new()), "there is no such record");
+    let answer = b"{\"offset\":4212,\"next\":4300}";
+    assert_eq!(topic::offset_of(answer).unwrap(), 4212);
+    assert!(topic::offset_of(b"{}").is_err());
+}
+
+#[test]
+fn appends_are_compared_with_puts_of_as_many_connections() {
+    let row = |workload, engine: &str, connections, rate| {
+        let mut row = Row::new(workload, engine, "", connections);
+        row.set(figure::OPS_PER_S, rate);
+        row
+    };
+    let mut rows = [
+        row(PUT, CAIRN, 16, 5.0),
+        row(PUT, REDIS, 64, 6.0),
+        row(PUT, CAIRN, 64, 10.0),
+        row(LOG, CAIRN, 64, 9.0),
+    ];
+    set_ratios(&mut rows);
+    assert_eq!(rows[3].get(figure::HTTP_PUT_OPS_PER_S), Some(10.0));
+    assert_eq!(rows[2].get(figure::HTTP_PUT_OPS_PER_S), None);
+}
