@@ -183,3 +183,52 @@ fn a_scan_begun_again_shows_what_the_first_one_shows() {
     let seen: Vec<_> = again.map(|found| found.unwrap().0).collect();
     assert_eq!(seen, ["a", "a/1", "a/2", "a/3", "a0"]);
 }
+
+/// A record that does not verify ends a scan where it stands; it is never passed over.
+#[test]
+fn a_damaged_record_of_a_run_ends_a_scan_and_is_not_skipped() {
+    let bench = Bench::new(1);
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let name = |nth: usize| format!("{nth:04}");
+    for nth in 0..400 {
+        bucket.put(name(nth), [b'v'; 300]).unwrap();
+    }
+    while store.step().unwrap() {}
+    let levels = &store.0.levels()[0];
+    assert!(!levels.runs.is_empty(), "what is damaged is told by a run");
+    let segment = "/store/p0000/0000000000000001.seg";
+    bench
+        .disk
+        .flip_bit(segment, bench.disk.length(segment) / 2, 3);
+
+    let broken = |scan: Scan| {
+        let mut given = 0;
+        for found in bucket.scan(scan.clone()).unwrap() {
+            match found {
+                Ok((key, _)) => {
+                    let nth = if scan.reverse { 399 - given } else { given };
+                    assert_eq!(key, name(nth), "none is left out");
+                    given += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                    return given;
+                }
+            }
+        }
+        panic!("the scan passed over the damage");
+    };
+    let upwards = broken(Scan::default());
+    let downwards = broken(Scan {
+        reverse: true,
+        ..Scan::default()
+    });
+    assert!(upwards > 50 && downwards > 200);
+    assert!(upwards + downwards < 400);
+    let keys_only = Scan {
+        keys_only: true,
+        ..Scan::default()
+    };
+    assert!(broken(keys_only) <= upwards);
+}
