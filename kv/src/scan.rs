@@ -320,23 +320,33 @@ impl Entries {
         self.chunk_keys = CHUNK_KEYS_MAX.min(self.chunk_keys * 2);
         let mut repairs = 0;
         while self.found.len() < chunk && !self.exhausted {
-            match self.walk_on(chunk) {
-                Ok(()) => {}
-                Err(error) => {
-                    // Go on from the same key in levels whose damaged part was made anew.
-                    self.walk = None;
-                    // Of a retired memtable nothing is, and each is retired once.
-                    repairs += usize::from(!matches!(error, LevelError::Retired));
-                    if repairs > REPAIRS_MAX {
-                        let message = format!("the index could not be rebuilt: {error}");
-                        return Err(Error::new(ErrorKind::Io, message));
-                    }
-                    self.keyspace.repair_pin(&mut self.pin, error)?;
-                    let past = self.pin.past.as_ref();
-                    self.course.archive = past.map(|past| Arc::clone(&past.archive));
-                }
+            let Err(error) = self.walk_on(chunk) else {
+                continue;
+            };
+            // Go on from the same key in levels whose damaged part was made anew.
+            self.walk = None;
+            if let Err(error) = self.repair(error, &mut repairs) {
+                // What stands before the damage is shown first; the next chunk meets it again.
+                return if self.found.len() > 0 {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
             }
         }
+        Ok(())
+    }
+
+    fn repair(&mut self, error: LevelError, repairs: &mut usize) -> Result<()> {
+        // Of a retired memtable nothing is, and each is retired once.
+        *repairs += usize::from(!matches!(error, LevelError::Retired));
+        if *repairs > REPAIRS_MAX {
+            let message = format!("the index could not be rebuilt: {error}");
+            return Err(Error::new(ErrorKind::Io, message));
+        }
+        self.keyspace.repair_pin(&mut self.pin, error)?;
+        let past = self.pin.past.as_ref();
+        self.course.archive = past.map(|past| Arc::clone(&past.archive));
         Ok(())
     }
 

@@ -225,7 +225,8 @@ fn a_damaged_record_of_a_run_ends_a_scan_and_is_not_skipped() {
         ..Scan::default()
     });
     assert!(upwards > 50 && downwards > 200);
-    assert!(upwards + downwards < 400);
+    // But for the keys beside it, of which a better version might stand there.
+    assert!((397..400).contains(&(upwards + downwards)));
     let keys_only = Scan {
         keys_only: true,
         ..Scan::default()
