@@ -61,6 +61,13 @@ impl Filter {
         }
     }
 
+    /// Has the line of a hash brought in, without waiting for it.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(line) = self.lines.get(self.line_of(hash)) {
+            cairn_log::vfs::prefetch(line);
+        }
+    }
+
     /// The number of keys up to which it keeps its rate of false positives.
     pub(crate) fn capacity(&self) -> usize {
         self.byte_len() * 8 / BITS_PER_KEY

@@ -294,6 +294,17 @@ impl Levels {
         }
     }
 
+    /// Has brought in what [`Levels::may_hold_on_disk`] will ask, while a memtable is asked: the
+    /// locks of that one would keep a plain read of the filters from running beside it.
+    pub(crate) fn prefetch_filters(&self, hash: u64) {
+        for run in &self.runs {
+            run.prefetch(hash);
+        }
+        if let Some(merged) = &self.merged {
+            merged.prefetch(hash);
+        }
+    }
+
     /// Whether a run or the merged index may hold a key of this hash. Asks filters only.
     pub(crate) fn may_hold_on_disk(&self, hash: u64) -> bool {
         let merged = self.merged.as_ref();

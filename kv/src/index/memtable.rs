@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::hash_table::{Entry, HashTable};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -41,6 +41,8 @@ pub(crate) struct Memtable {
     newest_time_ms: AtomicU64,
     /// What stands in its place, once it is retired.
     run: RwLock<Option<Arc<Run>>>,
+    /// Whether there is a run, for all who ask and mostly find none.
+    is_retired: AtomicBool,
 }
 
 /// One key and its versions.
@@ -86,6 +88,7 @@ impl Memtable {
             last_version: AtomicU64::new(0),
             newest_time_ms: AtomicU64::new(0),
             run: RwLock::default(),
+            is_retired: AtomicBool::new(false),
         }
     }
 
@@ -94,6 +97,7 @@ impl Memtable {
     pub(crate) fn retire(&self, run: Arc<Run>) {
         // The run comes first: who no longer finds a key here looks for it there.
         *self.run.write() = Some(run);
+        self.is_retired.store(true, Ordering::Release);
         // Each in a statement of its own, so that it is freed outside of the lock.
         for shard in &self.shards {
             let table = std::mem::take(&mut *shard.0.write());
@@ -107,6 +111,9 @@ impl Memtable {
 
     /// The run that stands in its place, if it is retired. To be asked after the memtable itself.
     pub(crate) fn run(&self) -> Option<Arc<Run>> {
+        if !self.is_retired.load(Ordering::Acquire) {
+            return None;
+        }
         self.run.read().clone()
     }
 

@@ -240,6 +240,11 @@ impl Run {
         self.filter.may_hold(hash)
     }
 
+    /// Has brought in what [`Run::may_hold`] will ask, without waiting for it.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.filter.prefetch(hash);
+    }
+
     /// Calls `visit` with the places of this hash, newest first, until it breaks; says with what.
     ///
     /// Places of other keys may be among them, since only half of the hash is kept. Asks the

@@ -95,6 +95,7 @@ impl Keyspace {
             let location = self.locate_pinned(pin, locate)?;
             return self.resolve_at(id, key, &location, || past.time_ms);
         }
+        pin.levels.prefetch_filters(hash);
         // The newest version that was ever sequenced, if this reader sees it, is the one.
         if let Some(record) = self.hot.find(hash)
             && let Some(found) = self.read_hot(id, key, record, watermark)
@@ -102,14 +103,15 @@ impl Keyspace {
             return Ok(self.unless_expired(found));
         }
         let stamp = self.hot.stamp(hash);
-        // Older levels do not know what was written behind them.
-        let is_current = Arc::ptr_eq(self.levels.read().active(), pin.levels.active());
         let locate = |pin: &Pin| pin.levels.locate(log, hash, id, key, watermark);
         let found = self.locate_pinned(pin, locate)?;
         let entry = self.resolve(id, key, &found.location)?;
+        // Older levels do not know what was written behind them; those that are current now were
+        // so when they were asked.
+        let is_current = || Arc::ptr_eq(self.levels.read().active(), pin.levels.active());
         if let (Some(stamp), Some(_)) = (stamp, &entry)
             && found.is_newest
-            && is_current
+            && is_current()
         {
             self.fill_hot(hash, found.location.record, stamp);
         }
@@ -200,9 +202,10 @@ impl Keyspace {
     fn locate_newest(&self, hash: u64, bucket: BucketId, key: &[u8]) -> Result<Found> {
         let (levels, watermark, found) = {
             let levels = self.levels.read();
+            levels.prefetch_filters(hash);
             let watermark = self.watermark();
             let found = levels.locate_in_memory(hash, bucket, key, watermark);
-            if found.location.version != 0 || !levels.has_older() {
+            if found.location.version != 0 || !levels.may_hold_on_disk(hash) {
                 return Ok(found);
             }
             (Arc::clone(&levels), watermark, found)

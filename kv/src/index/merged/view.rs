@@ -115,6 +115,11 @@ impl View {
         self.filter.may_hold(hash)
     }
 
+    /// Has brought in what [`View::may_hold`] will ask, without waiting for it.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.filter.prefetch(hash);
+    }
+
     /// The entry of a key. Does not ask the filter.
     pub(crate) fn get(&self, bucket: BucketId, key: &[u8]) -> Result<Option<Entry>, Fault> {
         let full = full_key(bucket, key);
