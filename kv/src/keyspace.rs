@@ -54,7 +54,7 @@ mod read;
 pub(crate) mod recent;
 mod replay;
 mod retention;
-mod sequence;
+pub(crate) mod sequence;
 mod status;
 mod sweep;
 mod verify;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cairn_log::vfs::Vfs;
-use cairn_log::{BatchBuffer, Claim, Clock, Log};
+use cairn_log::{Claim, Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
 use crate::background;
@@ -254,6 +254,40 @@ impl Store {
         data: &[u8],
         durability: Durability,
     ) -> Result<(Appended, Commit)> {
+        let keyspace = self.topics_of(partition, topic, data)?;
+        let name = BucketName::topics(partition);
+        let (topics, _) =
+            self.0
+                .open_or_create_in(name, BucketOptions::default(), Some(partition))?;
+        let placed = keyspace.append_topic(&topics, topic, data, durability)?;
+        Ok((Appended::of(&placed), placed.commit))
+    }
+
+    /// [`Store::submit_append`], unless that would wait for the disk or for work that is behind:
+    /// then nothing was done, and `None` says so. For callers that must not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::submit_append`].
+    pub fn try_submit_append(
+        &self,
+        partition: u16,
+        topic: &str,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<Option<(Appended, Commit)>> {
+        let keyspace = self.topics_of(partition, topic, data)?;
+        let topics = match self.0.existing(&BucketName::topics(partition)) {
+            Ok(topics) => topics,
+            Err(error) if error.kind() == ErrorKind::BucketNotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let placed = keyspace.try_append_topic(&topics, topic, data, durability)?;
+        Ok(placed.map(|placed| (Appended::of(&placed), placed.commit)))
+    }
+
+    /// The partition, if it takes such a record.
+    fn topics_of(&self, partition: u16, topic: &str, data: &[u8]) -> Result<&Arc<Keyspace>> {
         topic::check_topic(topic)?;
         if data.len() > VALUE_RECORD_BYTES_MAX {
             let message = format!(
@@ -262,17 +296,7 @@ impl Store {
             );
             return Err(Error::new(ErrorKind::ValueTooLarge, message));
         }
-        let keyspace = self.0.partition(partition)?;
-        let name = BucketName::topics(partition);
-        let (topics, _) =
-            self.0
-                .open_or_create_in(name, BucketOptions::default(), Some(partition))?;
-        let (at, end, commit) = keyspace.append_topic(&topics, topic, data, durability)?;
-        let appended = Appended {
-            offset: at.get() + BatchBuffer::FIRST_PLACE,
-            next: end.get(),
-        };
-        Ok((appended, commit))
+        self.0.partition(partition)
     }
 
     /// Reads durable records of the log of a partition, by offset: those of a topic, or all that

@@ -30,6 +30,7 @@ use cairn_log::{BatchBuffer, Offset, SegmentSpan};
 use crate::bucket::state::BucketState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
+use crate::keyspace::sequence::Placed;
 use crate::limits::TOPIC_NAME_BYTES_MAX;
 use crate::record::{Body, BucketId, Malformed, Origin, Record};
 use crate::scan::{Entries, Scan};
@@ -42,6 +43,15 @@ pub struct Appended {
     pub offset: u64,
     /// Where the next record stands or later: everything up to here is read from below it.
     pub next: u64,
+}
+
+impl Appended {
+    pub(crate) fn of(placed: &Placed) -> Appended {
+        Appended {
+            offset: placed.at.get() + BatchBuffer::FIRST_PLACE,
+            next: placed.end.get(),
+        }
+    }
 }
 
 /// What to read of the log of a partition.

@@ -48,6 +48,16 @@ use crate::version::{Durability, Version};
 /// What must hold of a key for a write to happen.
 pub(crate) type Condition<'a> = (&'a [u8], &'a Expect);
 
+/// A record of a topic that has its place: where its batch stands and ends.
+pub(crate) struct Placed {
+    pub(crate) at: Offset,
+    pub(crate) end: Offset,
+    pub(crate) commit: Commit,
+}
+
+/// The log's segment has no room for so many bytes.
+struct NoRoom(usize);
+
 impl Keyspace {
     /// Orders one atomic write. What it holds has been checked at the door.
     ///
@@ -165,7 +175,7 @@ impl Keyspace {
         }
     }
 
-    /// Appends a record to a topic of the partition; says where its batch stands and ends.
+    /// Appends a record to a topic of the partition.
     ///
     /// Cost: that of a put, but encoded under the sequencer's lock, since the record says where it
     /// stands.
@@ -179,42 +189,70 @@ impl Keyspace {
         topic: &str,
         data: &[u8],
         durability: Durability,
-    ) -> Result<(Offset, Offset, Commit)> {
+    ) -> Result<Placed> {
         self.seal_if_full(Claim::Write)?;
-        let options = PutOptions::default();
         loop {
-            let mut sequencer = self.sequencer.lock();
-            self.check_poison()?;
-            // Nothing else is appended under the lock, but another segment may begin.
-            let at = self.log.end();
-            let key = topic::key_at(topic, at);
-            let effect = EffectRef::Put {
-                value: data,
-                options: &options,
-            };
-            let operation = std::iter::once(OperationRef { key: &key, effect });
-            let draft = Draft::encode(topics.id, operation, &self.clock, self.seed);
-            self.check_size(&draft)?;
-            let (now_ms, log_durability) = (self.clock.now_ms(), durability.into());
-            let appended = self
-                .log
-                .try_append_at(at, &draft.buffer, now_ms, log_durability)?;
-            let Some(appended) = appended else {
-                drop(sequencer);
-                self.make_room(Claim::Write, draft.buffer.byte_len())?;
-                continue;
-            };
-            self.apply(&mut sequencer, topics, &draft, &appended, now_ms);
-            drop(sequencer);
-            draft.recycle();
-            let receipt = Receipt {
-                version: Version::new(at.get()),
-                durability,
-                existed: false,
-            };
-            let commit = Commit::pending(appended.commit, Then::Written(receipt));
-            return Ok((at, appended.end, commit));
+            match self.place_topic(topics, topic, data, durability)? {
+                Ok(placed) => return Ok(placed),
+                Err(NoRoom(bytes)) => self.make_room(Claim::Write, bytes)?,
+            }
         }
+    }
+
+    /// [`Keyspace::append_topic`], unless it would have to wait; `None` then.
+    pub(crate) fn try_append_topic(
+        self: &Arc<Self>,
+        topics: &Arc<BucketState>,
+        topic: &str,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<Option<Placed>> {
+        if self.is_full() {
+            return Ok(None);
+        }
+        Ok(self.place_topic(topics, topic, data, durability)?.ok())
+    }
+
+    fn place_topic(
+        self: &Arc<Self>,
+        topics: &Arc<BucketState>,
+        topic: &str,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<std::result::Result<Placed, NoRoom>> {
+        let options = PutOptions::default();
+        let mut sequencer = self.sequencer.lock();
+        self.check_poison()?;
+        // Nothing else is appended under the lock, but another segment may begin.
+        let at = self.log.end();
+        let key = topic::key_at(topic, at);
+        let effect = EffectRef::Put {
+            value: data,
+            options: &options,
+        };
+        let operation = std::iter::once(OperationRef { key: &key, effect });
+        let draft = Draft::encode(topics.id, operation, &self.clock, self.seed);
+        self.check_size(&draft)?;
+        let (now_ms, log_durability) = (self.clock.now_ms(), durability.into());
+        let appended = self
+            .log
+            .try_append_at(at, &draft.buffer, now_ms, log_durability)?;
+        let Some(appended) = appended else {
+            return Ok(Err(NoRoom(draft.buffer.byte_len())));
+        };
+        self.apply(&mut sequencer, topics, &draft, &appended, now_ms);
+        drop(sequencer);
+        draft.recycle();
+        let receipt = Receipt {
+            version: Version::new(at.get()),
+            durability,
+            existed: false,
+        };
+        Ok(Ok(Placed {
+            at,
+            end: appended.end,
+            commit: Commit::pending(appended.commit, Then::Written(receipt)),
+        }))
     }
 
     /// Finds the newest versions that the write is judged by, as far as that can be done without

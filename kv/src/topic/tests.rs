@@ -49,6 +49,44 @@ fn told(records: &[LogRecord]) -> Vec<(u64, String)> {
 }
 
 #[test]
+fn an_append_that_need_not_wait_is_placed_at_once_and_any_other_not_at_all() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let store = open(&disk);
+    let try_append = |data: &str| {
+        let placed = store.try_submit_append(0, "a", data.as_bytes(), Durability::Local);
+        placed.unwrap()
+    };
+    assert!(try_append("early").is_none(), "there are no topics yet");
+    store.append(0, "a", "0").unwrap();
+    let mut expected = told(&paged(&store, 0, 10, Some("a")));
+    let data = "x".repeat(9_000);
+    let mut refused = 0;
+    for _ in 0..40 {
+        let appended = match try_append(&data) {
+            Some((appended, commit)) => {
+                commit.wait().unwrap();
+                appended
+            }
+            // The segment is full: the next one is waited for.
+            None => {
+                refused += 1;
+                store.append(0, "a", &data).unwrap()
+            }
+        };
+        expected.push((appended.offset, data.clone()));
+    }
+    assert!((1..20).contains(&refused), "{refused}");
+    assert_eq!(told(&paged(&store, 0, 10, Some("a"))), expected);
+    let refusal = store.try_submit_append(7, "a", b"", Durability::Local);
+    assert_eq!(refusal.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    disk.fail_sync(disk.counts().syncs + 1);
+    let (_, commit) = try_append("lost").unwrap();
+    assert_eq!(commit.wait().unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    let refusal = store.try_submit_append(0, "a", b"", Durability::Local);
+    assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+#[test]
 fn a_topic_is_read_in_order_from_any_offset_and_apart_from_others() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let store = open(&disk);

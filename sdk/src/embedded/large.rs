@@ -44,6 +44,17 @@ impl Embedded {
         })
     }
 
+    /// [`Embedded::open_value`] of what is told from memory and the log's map alone; `None` if the
+    /// index on disk has to be asked.
+    ///
+    /// # Errors
+    /// Those of [`Embedded::open_value`].
+    pub fn try_open_value(&self, bucket: &str, key: &[u8]) -> Result<Option<Option<Value>>> {
+        let bucket = self.shared.store.open_bucket(bucket).map_err(error)?;
+        let reader = bucket.try_open(key).map_err(error)?;
+        Ok(reader.map(|reader| reader.map(|reader| self.value(reader))))
+    }
+
     /// Opens a key, to read its value in parts or to learn its size.
     ///
     /// # Errors

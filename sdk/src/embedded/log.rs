@@ -45,10 +45,17 @@ impl Embedded {
     ) -> Result<(Appended, Durability)> {
         self.check_partition(partition)?;
         let asked = durability(asked.unwrap_or_default())?;
-        let (store, topic) = (self.shared.store.clone(), topic.to_owned());
-        let (appended, commit) = self
-            .run(move || store.submit_append(partition, &topic, &data, asked))
-            .await?;
+        let store = &self.shared.store;
+        let placed = store.try_submit_append(partition, topic, &data, asked);
+        let (appended, commit) = match placed.map_err(error)? {
+            Some(placed) => placed,
+            // It would wait for the disk, which no thread of the executor does.
+            None => {
+                let (store, topic) = (store.clone(), topic.to_owned());
+                self.run(move || store.submit_append(partition, &topic, &data, asked))
+                    .await?
+            }
+        };
         let receipt = commit.await.map_err(error)?;
         let appended = Appended {
             offset: appended.offset,

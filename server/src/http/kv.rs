@@ -1,5 +1,9 @@
 //! One key: `/v1/kv/{bucket}/{key}` and `/v1/key/{bucket}?key_b64=`.
+//!
+//! A value that is in memory is answered at once; what waits, waits in a box of its own. So what
+//! every request is boxed and moved in stays small, whatever the rarest of them needs.
 
+use std::future::{Future, Ready, ready};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +18,7 @@ use cairn_sdk::wire::{
     self, DURABILITY_HEADER, Deleted, LARGE_VALUE_BYTES_MAX, VALUE_BYTES_MAX, Written,
 };
 use cairn_sdk::{Change, Code, Durability, Receipt, UploadTerms, Value, Write};
+use futures_util::future::{BoxFuture, Either};
 use http_body::Body as _;
 
 use super::body::{Frames, Read, Reading, Sent, Streamed};
@@ -25,17 +30,22 @@ use super::{App, caller, json, list};
 use crate::config::Role;
 use crate::problem::{Problem, Result};
 
+/// An answer, or what it comes from.
+pub(super) type Answer = Either<Ready<Outcome>, BoxFuture<'static, Outcome>>;
+
+type Outcome = Result<Response<Body>>;
+
 /// `/v1/kv/{bucket}/{key}`, and without a key the list of the bucket.
-pub(super) async fn by_path(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Response<Body>> {
+pub(super) fn by_path(State(app): State<Arc<App>>, request: Request) -> Answer {
     if names_no_key(request.uri().path()) {
-        return list::page(app, request).await;
+        return later(list::page(app, request));
     }
-    let target = KeyTarget::of_path(request.uri().path())?;
-    let query = Query::parse(request.uri().query())?;
-    answer(app, target, query, request).await
+    let path = request.uri().path();
+    let target = KeyTarget::of_path(path).and_then(|target| {
+        let query = Query::parse(request.uri().query())?;
+        Ok((target, query))
+    });
+    answer(app, target, request)
 }
 
 /// `/v1/key/{bucket}?key_b64=`.
@@ -53,30 +63,36 @@ pub(super) async fn by_path(
         (status = 404, description = "`key_not_found`, `bucket_not_found`", body = wire::Problem),
     ),
 )]
-pub(super) async fn by_query(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Response<Body>> {
-    let mut query = Query::parse(request.uri().query())?;
-    let target = KeyTarget::of_query(request.uri().path(), &mut query)?;
-    answer(app, target, query, request).await
+pub(super) fn by_query(State(app): State<Arc<App>>, request: Request) -> Answer {
+    let target = Query::parse(request.uri().query()).and_then(|mut query| {
+        let target = KeyTarget::of_query(request.uri().path(), &mut query)?;
+        Ok((target, query))
+    });
+    answer(app, target, request)
 }
 
-async fn answer(
-    app: Arc<App>,
-    target: KeyTarget,
-    query: Query,
-    request: Request,
-) -> Result<Response<Body>> {
+fn answer(app: Arc<App>, target: Result<(KeyTarget, Query)>, request: Request) -> Answer {
+    let (target, query) = match target {
+        Ok(target) => target,
+        Err(problem) => return at_once(Err(problem)),
+    };
     match *request.method() {
-        Method::GET | Method::HEAD => read(app, target, query, request).await,
-        Method::PUT => put(app, target, query, request).await,
-        Method::DELETE => delete(app, target, query, request).await,
-        ref other => Err(Problem::method_not_allowed(
-            other.as_str(),
-            "GET, HEAD, PUT, DELETE",
-        )),
+        Method::GET | Method::HEAD => read(app, target, query, request),
+        Method::PUT => later(put(app, target, query, request)),
+        Method::DELETE => later(delete(app, target, query, request)),
+        ref other => {
+            let allowed = "GET, HEAD, PUT, DELETE";
+            at_once(Err(Problem::method_not_allowed(other.as_str(), allowed)))
+        }
     }
+}
+
+fn at_once(outcome: Outcome) -> Answer {
+    Either::Left(ready(outcome))
+}
+
+fn later(outcome: impl Future<Output = Outcome> + Send + 'static) -> Answer {
+    Either::Right(Box::pin(outcome))
 }
 
 #[utoipa::path(
@@ -102,22 +118,46 @@ async fn answer(
         (status = 416, description = "`range_not_satisfiable`", body = wire::Problem),
     ),
 )]
-async fn read(
-    app: Arc<App>,
-    target: KeyTarget,
-    mut query: Query,
-    request: Request,
-) -> Result<Response<Body>> {
-    let at = list::version_at(&mut query)?;
-    query.finish()?;
-    caller(&request)?.may(Role::Reader, &target.bucket)?;
-    readable(&target.bucket)?;
-    let conditions = Conditions::of(request.headers())?;
-    let (bucket, key) = (&target.bucket, &target.key);
-    let found = match at {
-        Some(version) => app.store.open_value_at(bucket, key, version).await?,
-        None => app.store.open_value(bucket, key).await?,
+fn read(app: Arc<App>, target: KeyTarget, query: Query, request: Request) -> Answer {
+    let asked = match Asked::of(&target, query, &request) {
+        Ok(asked) => asked,
+        Err(problem) => return at_once(Err(problem)),
     };
+    if asked.at.is_none() {
+        match app.store.try_open_value(&target.bucket, &target.key) {
+            Ok(None) => {}
+            Ok(Some(found)) => return at_once(shown(found, &asked, &request)),
+            Err(error) => return at_once(Err(error.into())),
+        }
+    }
+    later(async move {
+        let (bucket, key) = (&target.bucket, &target.key);
+        let found = match asked.at {
+            Some(version) => app.store.open_value_at(bucket, key, version).await?,
+            None => app.store.open_value(bucket, key).await?,
+        };
+        shown(found, &asked, &request)
+    })
+}
+
+/// What a read asks for beside its key.
+struct Asked {
+    at: Option<u64>,
+    conditions: Conditions,
+}
+
+impl Asked {
+    fn of(target: &KeyTarget, mut query: Query, request: &Request) -> Result<Self> {
+        let at = list::version_at(&mut query)?;
+        query.finish()?;
+        caller(request)?.may(Role::Reader, &target.bucket)?;
+        readable(&target.bucket)?;
+        let conditions = Conditions::of(request.headers())?;
+        Ok(Self { at, conditions })
+    }
+}
+
+fn shown(found: Option<Value>, asked: &Asked, request: &Request) -> Outcome {
     let value =
         found.ok_or_else(|| Problem::new(Code::KeyNotFound, "the bucket holds no such key"))?;
     let mut response = Response::new(Body::empty());
@@ -125,7 +165,7 @@ async fn read(
     headers.insert(ETAG, header(&etag(value.version()))?);
     // A value changes at any time: whoever caches one asks again.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    match conditions.of_read(value.version()) {
+    match asked.conditions.of_read(value.version()) {
         Verdict::Failed => return Err(mismatch(value.version())),
         Verdict::NotModified => {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -262,7 +302,8 @@ async fn put(
                 expects: terms.conditions.into_expects().collect(),
                 durability: terms.durability,
             };
-            upload(&app, &target.bucket, &key, terms, begin, frames).await?
+            // In a box, for the sake of all the values that come whole.
+            Box::pin(upload(&app, &target.bucket, &key, terms, begin, frames)).await?
         }
     };
     acknowledged(

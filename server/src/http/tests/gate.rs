@@ -1,3 +1,5 @@
+use axum::extract::State;
+
 use super::*;
 
 const TOKENS: &str = r#"
@@ -215,4 +217,21 @@ async fn the_operations_routes_tell_how_it_goes() {
     let page = site.get("/").await;
     assert!(page.header("content-type").starts_with("text/html"));
     assert!(String::from_utf8_lossy(&page.body).contains("takes reads and writes"));
+}
+
+/// What a request waits in is boxed and moved: each byte is paid for by every request.
+#[tokio::test]
+async fn what_a_request_waits_in_is_small() {
+    let site = Site::new();
+    let (app, request) = (&site.gate.app, || Request::new(Body::empty()));
+    let of_a_key = size_of_val(&kv::by_path(State(Arc::clone(app)), request()));
+    assert!(of_a_key <= 256, "{of_a_key} bytes");
+    let of_a_batch = size_of_val(&batch::write(State(Arc::clone(app)), request()));
+    let of_an_append = size_of_val(&crate::http::log::append(State(Arc::clone(app)), request()));
+    let of_the_gate = size_of_val(&site.gate.answer(request()));
+    let most = of_a_batch.max(of_an_append).max(of_the_gate);
+    assert!(
+        most <= 2_048,
+        "{of_a_batch}, {of_an_append} and {of_the_gate} bytes"
+    );
 }
