@@ -174,10 +174,8 @@ fn a_command_that_reads_makes_no_store_in_a_directory_of_something_else() {
 #[test]
 fn files_of_another_format_version_are_named_with_it_and_left_as_they_are() {
     let (_directory, data, digest) = store_in_new_directory();
-    let segments = files(&data.join("p0000")).into_keys();
-    let segment = segments
-        .filter(|path| path.extension().is_some_and(|end| end == "seg"))
-        .next();
+    let mut segments = files(&data.join("p0000")).into_keys();
+    let segment = segments.find(|path| path.extension().is_some_and(|end| end == "seg"));
     for path in [
         data.join("identity"),
         data.join("p0000/superblock"),
