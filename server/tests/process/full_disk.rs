@@ -33,6 +33,9 @@ fn put(server: &Server, key: &str, mib: usize) -> String {
     stream.write_all(head.as_bytes()).unwrap();
     // What is refused is not taken to its end: a client reads while it sends.
     let mut sending = stream.try_clone().unwrap();
+    sending
+        .set_write_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || (0..mib).try_for_each(|_| sending.write_all(&[7; 1 << 20])));
         read_all(&mut stream)
