@@ -113,7 +113,8 @@ impl fmt::Display for Error {
                 path,
                 source,
             } => {
-                write!(formatter, "cannot {action} {}: {source}", path.display())
+                write!(formatter, "cannot {action} {}: {source}", path.display())?;
+                formatter.write_str(advice(source.kind()))
             }
             Error::Corrupt {
                 path,
@@ -163,6 +164,22 @@ impl fmt::Display for Error {
                 write!(formatter, "the log holds no record at offset {offset}")
             }
         }
+    }
+}
+
+/// What a user can do about a refusal of the system that is due to where the directory stands.
+fn advice(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "; a file stands where a data directory is to be: choose another directory"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; run as the owner of the data directory, or let this user read and write it"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; mount the file system for writing, or copy the data directory to one that is"
+        }
+        _ => "",
     }
 }
 

@@ -146,7 +146,10 @@ impl Write {
 /// `invalid_argument` for the empty key, `key_too_large` above the limit.
 pub fn check_key(key: &[u8]) -> Result<()> {
     if key.is_empty() {
-        return Err(Error::new(Code::InvalidArgument, "the key is empty"));
+        return Err(Error::new(
+            Code::InvalidArgument,
+            "the key is empty; it has 1 to 4096 bytes",
+        ));
     }
     if key.len() > KEY_BYTES_MAX {
         return Err(Error::new(

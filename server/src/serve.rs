@@ -174,7 +174,13 @@ async fn bind(config: &Config) -> Result<TcpSocket, Failure> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
-    socket.bind(address).map_err(|error| named(&error))?;
+    socket.bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => named(&format_args!(
+            "{error}; stop what listens there, or choose another address with --listen (port 0 \
+             takes a free one)"
+        )),
+        _ => named(&error),
+    })?;
     Ok(socket)
 }
 
@@ -201,7 +207,12 @@ async fn open(config: &Config, bridge: &Bridge) -> Result<Store, Failure> {
     let path = config.data.clone();
     let opened = bridge.run(move || options.open(path)).await;
     let store = opened.map_err(|refused| format!("the store was not opened: {refused:?}"))?;
-    Ok(store.map_err(|error| format!("{}: {error}", config.data.display()))?)
+    // Most errors name the file, and so the directory; the rest is told which one it is about.
+    let data = config.data.display().to_string();
+    Ok(store.map_err(|error| match error.message() {
+        message if message.contains(&data) => message.to_owned(),
+        message => format!("{data}: {message}"),
+    })?)
 }
 
 fn announce(config: &Config, http: SocketAddr) -> std::io::Result<()> {

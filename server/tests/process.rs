@@ -6,6 +6,8 @@ mod process {
     mod backup;
     mod clients;
     mod command;
+    mod directory;
+    mod full_disk;
     mod large;
     mod life;
     mod log;

@@ -1,5 +1,6 @@
 //! Everything that spans packages, in one binary.
 
+mod documents;
 mod laws;
 mod layering;
 mod process;

@@ -77,7 +77,9 @@ impl Cursor {
                 last: None,
             });
         };
-        let cursor = Self::decode(text).ok_or_else(|| invalid("the cursor is none of ours"))?;
+        let cursor = Self::decode(text).ok_or_else(|| {
+            invalid("the cursor is none of ours; begin the scan again without it")
+        })?;
         let same = |asked: &Option<Bytes>, held: &Option<Bytes>| asked.is_none() || asked == held;
         if !same(&request.prefix, &cursor.prefix)
             || !same(&request.start, &cursor.start)

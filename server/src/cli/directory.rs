@@ -20,11 +20,18 @@ pub(super) fn check_is_directory(path: &Path) -> Result<(), Failed> {
 /// Refuses a directory in which an open would make a new store.
 pub(super) fn check_holds_store(path: &Path) -> Result<(), Failed> {
     check_is_directory(path)?;
+    if holds_store(path) {
+        Ok(())
+    } else {
+        Err(no_store(path))
+    }
+}
+
+/// Whether there is a store in a directory, however damaged.
+pub(super) fn holds_store(path: &Path) -> bool {
     // The log's identity; one that lost it still has its first partition.
-    let holds = ["identity", "p0000"]
-        .iter()
-        .any(|name| path.join(name).exists());
-    if holds { Ok(()) } else { Err(no_store(path)) }
+    let mut names = ["identity", "p0000"].iter();
+    names.any(|name| path.join(name).exists())
 }
 
 pub(super) fn no_store(path: &Path) -> Failed {

@@ -1,5 +1,6 @@
 //! Which store a command talks to.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use cairn_sdk::wire::Durability;
@@ -7,6 +8,7 @@ use cairn_sdk::{Cairn, ConnectOptions};
 use clap::Args;
 
 use super::Failed;
+use super::directory::holds_store;
 
 /// A server or a directory
 #[derive(Args)]
@@ -35,13 +37,19 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The store, which a command that only reads does not create.
+    /// The store, which a command that only reads does not create, nor
+    /// in a directory that holds something else.
     pub(super) async fn to_read(&self) -> Result<Cairn, Failed> {
-        if let Some(data) = &self.data
-            && !data.is_dir()
-        {
+        if let Some(data) = &self.data {
+            let what = match std::fs::metadata(data) {
+                Err(error) if error.kind() == ErrorKind::NotFound => "no such directory",
+                Ok(metadata) if !metadata.is_dir() => "a file, not the directory of a store",
+                Ok(_) if !holds_store(data) => "there is no store in this directory",
+                // What else may be wrong is told by who opens it.
+                _ => return self.open().await,
+            };
             return Err(Failed::Other(format!(
-                "{}: no such directory",
+                "{}: {what}; --data names the directory that `cairn serve --data` keeps a store in",
                 data.display()
             )));
         }

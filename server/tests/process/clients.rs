@@ -12,6 +12,7 @@ const PUT: &str = "PUT /v1/kv/b/k HTTP/1.1\r\nhost: localhost\r\n";
 fn thousands_of_idle_connections_hurt_nobody() {
     let server = Server::in_memory(&[]);
     let before = memory_kib(&server);
+    let files = open_files(&server);
     let idle: Vec<TcpStream> = (0..3000).map(|_| server.connect()).collect();
     let began = Instant::now();
     for n in 0..50 {
@@ -32,6 +33,69 @@ fn thousands_of_idle_connections_hurt_nobody() {
         "{grown} KiB for {} connections",
         idle.len()
     );
+    assert!(open_files(&server) >= files + idle.len());
+    drop(idle);
+    files_fall_to(&server, files);
+}
+
+#[test]
+fn clients_that_leave_in_the_middle_leave_no_file_and_no_memory_behind() {
+    let server = Server::in_memory(&["--bodies-bytes-max", "33554432"]);
+    let value = "x".repeat(8 << 20);
+    assert!(
+        server
+            .put("/v1/kv/b/k", &value)
+            .starts_with("HTTP/1.1 200 ")
+    );
+    let files = open_files(&server);
+    for _ in 0..20 {
+        // Of four such answers and bodies the fifth would be turned away.
+        let mut getting = server.connect();
+        getting
+            .write_all(b"GET /v1/kv/b/k HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .unwrap();
+        let mut part = [0; 1000];
+        getting.read_exact(&mut part).unwrap();
+        assert!(part.starts_with(b"HTTP/1.1 200 "));
+        drop(getting);
+        let mut putting = server.connect();
+        let head = format!("{PUT}content-length: {}\r\n\r\n", 8 << 20);
+        putting.write_all(head.as_bytes()).unwrap();
+        putting.write_all(&value.as_bytes()[..4 << 20]).unwrap();
+        drop(putting);
+        files_fall_to(&server, files);
+    }
+    assert!(server.get("/v1/kv/b/k").ends_with(&value));
+    assert!(
+        server
+            .put("/v1/kv/b/k", &value)
+            .starts_with("HTTP/1.1 200 ")
+    );
+}
+
+#[test]
+fn a_content_length_that_lies_writes_what_it_announces_or_nothing() {
+    let server = Server::in_memory(&["--stall-timeout-ms", "300"]);
+    let close = "connection: close\r\n";
+    for head in [
+        "content-length: 2\r\ncontent-length: 5\r\n",
+        "content-length: abc\r\n",
+        "content-length: -1\r\n",
+    ] {
+        let answer = server.exchange(&format!("{PUT}{close}{head}\r\nlonger"));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{head:?}: {answer}");
+        is_problem(&server.get("/v1/kv/b/k"), 404, "bucket_not_found");
+    }
+    let answer = server.exchange(&format!("{PUT}content-length: 2\r\n\r\nlonger\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.contains("HTTP/1.1 400 "),
+        "the rest is no request: {answer}"
+    );
+    assert!(server.get("/v1/kv/b/k").ends_with("\r\n\r\nlo"));
+    let answer = server.exchange(&format!("{PUT}content-length: 7\r\n\r\nlonger"));
+    is_problem(&answer, 408, "request_timeout");
+    assert!(server.get("/v1/kv/b/k").ends_with("\r\n\r\nlo"));
 }
 
 #[test]
@@ -192,6 +256,24 @@ fn keys_keep_their_bytes_all_the_way_through_the_socket() {
     }
     let list = server.get("/v1/kv/b?keys_only=true");
     assert_eq!(list.matches("\"key_b64\"").count(), 9, "{list}");
+}
+
+fn open_files(server: &Server) -> usize {
+    let files = format!("/proc/{}/fd", server.child.id());
+    std::fs::read_dir(files).unwrap().count()
+}
+
+/// Waits until a server holds no more files than this.
+fn files_fall_to(server: &Server, files: usize) {
+    let began = Instant::now();
+    while open_files(server) > files {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{} files are open, {files} were before",
+            open_files(server)
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Resident memory of a server that is not of files.

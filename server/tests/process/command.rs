@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-fn real(name: &str) -> PathBuf {
+pub(super) fn real(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for above in ["../shared/data", "../../shared/data"] {
         let path = root.join(above).join(name);

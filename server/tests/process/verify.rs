@@ -68,7 +68,7 @@ fn ending(data: &Path, ending: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-fn flip(path: &Path, at: u64) {
+pub(super) fn flip(path: &Path, at: u64) {
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -250,7 +250,7 @@ fn what_is_no_store_to_verify_is_told() {
 }
 
 /// CRC-32 as zlib has it, a bit at a time.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
     let mut sum = u32::MAX;
     for &byte in bytes {
         sum ^= u32::from(byte);
