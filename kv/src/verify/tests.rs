@@ -203,3 +203,22 @@ fn an_open_store_checks_the_runs_that_wait_and_those_that_are_merged() {
         assert_eq!((found.damaged.len(), found.runs), (1, whole.runs - 1));
     }
 }
+
+#[test]
+fn an_open_store_checks_the_pages_of_the_merged_index_that_it_has_not_at_hand() {
+    let disk = Arc::new(SimulatedDisk::new(1));
+    let vfs = Arc::clone(&disk) as Arc<dyn Vfs>;
+    let options = options(true).cache_bytes(0);
+    let store = options.open_on(vfs, "/store").unwrap();
+    let bucket = store.bucket("b").unwrap();
+    fill(&store, &bucket);
+    let index = "/store/p0000/index.redb";
+    for page in 1..disk.length(index) / PAGE_BYTES {
+        disk.flip_bit(index, page * PAGE_BYTES + 100, 0);
+    }
+    let found = store.verify().unwrap();
+    let [damaged] = &found.damaged[..] else {
+        panic!("{found:?}");
+    };
+    assert!(damaged.contains("index.redb"), "{damaged}");
+}
