@@ -80,3 +80,13 @@ fn kind<T>(result: Result<T>) -> ErrorKind {
         Err(error) => error.kind(),
     }
 }
+
+/// Removes what an open makes again from the log.
+fn erase_index(disk: &SimulatedDisk) {
+    for path in disk.paths() {
+        let suffix = path.extension().unwrap_or_default();
+        if suffix == "run" || suffix == "redb" {
+            disk.erase(&path);
+        }
+    }
+}

@@ -204,14 +204,15 @@ impl Trial<'_> {
         key: &[u8],
         version: u64,
     ) -> std::result::Result<bool, LevelError> {
-        let mut retired = Vec::new();
+        // None of them is retired meanwhile: only who holds the maintenance lock retires one, and
+        // that is who judges. What was sequenced since is newer anyway.
         for memtable in &self.levels.memtables {
+            debug_assert!(memtable.run().is_none(), "a memtable retired under a trial");
             if memtable.locate_ever(hash, bucket, key, version).version != 0 {
                 return Ok(true);
             }
-            retired.extend(memtable.run());
         }
-        for run in retired.iter().chain(&self.others) {
+        for run in &self.others {
             let may = run.may_hold_below(hash, version);
             if may.map_err(|fault| run_error(run, fault))? {
                 return Ok(true);

@@ -3,10 +3,10 @@
 mod transactions;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use super::*;
-use crate::testing::Random;
+use crate::testing::{self, Events, Random, is_one_seed};
 use cairn_log::vfs::simulated::Survival;
 
 /// What a bucket should hold.
@@ -22,25 +22,6 @@ struct Known {
     version: Version,
     value: Vec<u8>,
     expires_ms: Option<u64>,
-}
-
-/// How often each kind of event happened. A test that never meets one proves nothing about it.
-#[derive(Debug, Default)]
-struct Events(BTreeMap<&'static str, usize>);
-
-impl Events {
-    fn note(&mut self, event: &'static str) {
-        *self.0.entry(event).or_default() += 1;
-    }
-
-    fn assert_all(&self, events: &[&str]) {
-        for event in events {
-            assert!(
-                self.0.contains_key(event),
-                "{event} never happened: {self:?}"
-            );
-        }
-    }
 }
 
 impl Model {
@@ -715,7 +696,7 @@ fn known_of(entry: &Entry) -> Known {
 
 #[test]
 fn random_operations_give_the_answers_of_a_map() {
-    run_seeds(12);
+    run_seeds(0..12);
 }
 
 /// `CAIRN_SEEDS` times three thousand operations, or as many as make a million; with `CAIRN_SEED`
@@ -723,23 +704,11 @@ fn random_operations_give_the_answers_of_a_map() {
 #[test]
 #[ignore = "long"]
 fn a_million_random_operations_give_the_answers_of_a_map() {
-    if let Ok(seed) = std::env::var("CAIRN_SEED") {
-        let mut run = Run::new(seed.parse().expect("CAIRN_SEED is a number"));
-        for step in 0..STEPS {
-            println!("step {step}");
-            run.step();
-        }
-        return;
-    }
-    let seeds = match std::env::var("CAIRN_SEEDS") {
-        Ok(text) => text.parse().expect("CAIRN_SEEDS is a number"),
-        Err(_) => 1_000_000_u64.div_ceil(STEPS),
-    };
+    let seeds = testing::seeds(1_000_000_u64.div_ceil(STEPS));
     let began = std::time::Instant::now();
-    let events = run_seeds(seeds);
+    let events = run_seeds(seeds.clone());
     println!(
-        "{} operations of {seeds} seeds in {:.1} s: {events:?}",
-        seeds * STEPS,
+        "{STEPS} operations of each of the seeds {seeds:?} in {:.1} s: {events:?}",
         began.elapsed().as_secs_f64()
     );
 }
@@ -747,27 +716,21 @@ fn a_million_random_operations_give_the_answers_of_a_map() {
 /// Operations of one seed.
 const STEPS: u64 = 3_000;
 
-fn run_seeds(seeds: u64) -> Events {
-    let mut events = Events::default();
-    let mut segments = 0;
-    for seed in 1..=seeds {
-        println!("seed {seed}");
+fn run_seeds(seeds: Range<u64>) -> Events {
+    let events = testing::run_seeds(seeds, |seed| {
         let mut run = Run::new(seed);
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
+            if is_one_seed() {
+                println!("step {step}");
+            }
             run.step();
         }
-        segments += run
-            .store
-            .status()
-            .partitions
-            .iter()
-            .map(|one| one.segments)
-            .sum::<usize>();
-        for (event, count) in run.events.0 {
-            *events.0.entry(event).or_default() += count;
-        }
-    }
-    assert!(segments > 100, "{segments}");
+        let partitions = run.store.status().partitions;
+        let segments = partitions.iter().map(|one| one.segments).sum();
+        run.events.note_many("segment", segments);
+        run.events
+    });
+    assert!(events.count("segment") > 100 || is_one_seed(), "{events:?}");
     events.assert_all(&[
         "local put",
         "buffered put",
