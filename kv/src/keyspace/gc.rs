@@ -7,8 +7,8 @@
 //! choose    the merged segment below the history floor with the most dead bytes, by the counts
 //!           of the merges; the floor is raised first if it is due
 //! judge     every record of it, in key order; if more than half must be moved, leave it
-//! move      in small batches under the sequencer: a record whose key has been written since goes
-//!           out of the batch
+//! move      in small batches under the sequencer: a record whose key has been written since is
+//!           moved as a superseded version
 //! sync      everything that was sequenced when the last record was judged
 //! wait      until no reader holds levels from before the moves
 //! drop      the segment, its run, its counts

@@ -36,6 +36,7 @@ pub(super) struct Judged {
 }
 
 /// A record that is to be moved.
+#[derive(Clone)]
 pub(super) struct Move {
     pub(super) place: Place,
     pub(super) verdict: Verdict,

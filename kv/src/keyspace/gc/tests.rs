@@ -127,6 +127,55 @@ fn a_record_of_which_nobody_can_tell_whether_it_was_overtaken_keeps_its_segment(
 }
 
 #[test]
+fn a_version_that_is_overtaken_while_it_is_moved_stays_in_history() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let keyspace = bucket.keyspace();
+    let moment = bucket.version();
+    {
+        let levels = Arc::clone(&keyspace.levels.read());
+        let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
+        let row = state.segments[0];
+        let floor = keyspace.floor().max(keyspace.floor_due(&state));
+        let trial = keyspace.trial(&levels, &state, &row, floor);
+        let trial = trial.unwrap().unwrap();
+        let judged = keyspace.judge_victim(&trial, row.end - row.base);
+        let Ok(Some(Judged { moves, .. })) = judged else {
+            panic!("a victim is less than half alive");
+        };
+        assert!(moves.len() > 2);
+        // Before its move is sequenced, one of the keys is put and another one deleted.
+        put_round(&bucket, 0..1, 7);
+        bucket.delete(1_u32.to_be_bytes()).unwrap();
+        keyspace.raise_floor(floor).unwrap();
+        let mut maintenance = keyspace.maintenance.lock();
+        keyspace.move_controls(&mut maintenance, &trial).unwrap();
+        keyspace
+            .move_batch(&mut maintenance, &trial, &moves)
+            .unwrap();
+        keyspace.log().barrier().unwrap().wait().unwrap();
+        drop(trial);
+        let dropped = keyspace.log().drop_segment(Offset::new(row.base));
+        assert_eq!(dropped.unwrap(), Dropped::Done);
+        keyspace.archive.lock().remove(&row.base);
+    }
+    let look = |bucket: &Bucket| {
+        let view = bucket.at(moment).unwrap();
+        for number in 0..KEYS / 4 {
+            let found = view.get(number.to_be_bytes()).unwrap();
+            assert_eq!(found.unwrap().value[0], 1, "{number}");
+        }
+        let newest = [0, 1, 2_u32].map(|number| bucket.get(number.to_be_bytes()).unwrap());
+        let newest = newest.map(|entry| entry.map(|entry| entry.value[0]));
+        assert_eq!(newest, [Some(7), None, Some(1)]);
+    };
+    look(&bucket);
+    drop((store, bucket));
+    let (_store, bucket) = open(&Arc::new(disk.process_death()), u64::MAX);
+    look(&bucket);
+}
+
+#[test]
 fn a_control_record_that_cannot_be_read_keeps_its_segment() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let (store, bucket) = with_victim(&disk);
