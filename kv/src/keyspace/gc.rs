@@ -17,15 +17,16 @@
 //! # What is alive
 //!
 //! * The newest version of a key, if it is a value.
-//! * A superseded version that can be seen at the history floor or above it. It is moved as such:
-//!   who asks for the newest version skips it.
-//! * A tombstone, while another retained segment may hold an older version of its key: without it
-//!   an index made anew from the log would bring that version back.
+//! * A superseded version that can be seen at a snapshot, or at the history floor or above it. It is
+//!   moved as such: who asks for the newest version skips it.
+//! * A tombstone, while another retained segment may hold an older version of its key, or a snapshot
+//!   shows one: without it an index made anew from the log would bring that version back, or reads
+//!   of later moments would.
 //! * The creation and the drop of every bucket that ever was: ids are never given again, and a name
 //!   keeps its partition. They are moved each by itself and stand in any order then; whoever reads
 //!   them puts together what belongs together (`index::state`, `open`).
 //! * The newest history floor.
-//! * A piece of a large value, while `large` says so; history does not hold pieces.
+//! * A piece of a large value, while `large` says so; snapshots hold pieces, history does not.
 //!
 //! A version makes another one dead when it is sequenced; if that is lost before it is durable, so
 //! is the decision: the victim goes only after a sync that covers both.
@@ -36,6 +37,9 @@
 //! what is alive in them. A segment that was judged and left is judged again when another one has
 //! been dropped or it has lost an eighth more. Only what is merged is counted, and merges come
 //! before the log outgrows what they are worth.
+//!
+//! The counts take what snapshots hold for dead, so a segment that they fill is judged once: what they
+//! hold of it is noted then, and not counted as dead before a snapshot is removed.
 //!
 //! # A full disk
 //!
@@ -61,7 +65,7 @@ use crate::error::Result;
 use crate::index::levels::{LevelError, Levels};
 use crate::index::run::{self, Run};
 use crate::index::state::{IndexState, SegmentRow};
-use judge::{Judged, Trial};
+use judge::{Judged, Judgement, Trial};
 use relocate::MOVE_RECORDS;
 
 /// What garbage collection remembers from step to step.
@@ -71,9 +75,18 @@ pub(super) struct Garbage {
     leaving: Vec<Leaving>,
     /// Segments that were judged and left: by base, the dead bytes and the drops at that time.
     left: HashMap<u64, (u64, u64)>,
+    /// What snapshots hold of those, by base.
+    held: HashMap<u64, Held>,
     /// How many segments have been dropped.
     drops: u64,
     search: Search,
+}
+
+/// What snapshots held of a segment when it was judged.
+struct Held {
+    bytes: u64,
+    /// How many snapshots had been removed by then.
+    removals: u64,
 }
 
 struct Leaving {
@@ -165,13 +178,46 @@ impl Keyspace {
         Ok(true)
     }
 
+    /// Judges every merged segment below the floor, whatever is counted of it, as a search for space
+    /// does.
+    #[cfg(test)]
+    pub(crate) fn collect_everywhere(&self) -> Result<()> {
+        let mut maintenance = self.maintenance.lock();
+        let levels = Arc::clone(&self.levels.read());
+        let Some(merged) = &levels.merged else {
+            return Ok(());
+        };
+        let state =
+            decode_state(merged).map_err(|fault| super::maintain::merged_failure(&fault))?;
+        let floor = self.floor();
+        let rows: Vec<_> = self.movable(&state, &maintenance.garbage).collect();
+        for (row, _) in rows.into_iter().filter(|(row, _)| row.end <= floor) {
+            let moved = self.move_out(&mut maintenance, &levels, &state, &row, floor)?;
+            maintenance.garbage.leaving.extend(moved);
+        }
+        Ok(())
+    }
+
     /// Notes how many victims there are, so that writers can tell whether they are too far ahead.
     pub(super) fn note_victims(&self, maintenance: &Maintenance) {
         let levels = Arc::clone(&self.levels.read());
         let state = levels.merged.as_ref().map(|merged| decode_state(merged));
         let Some(Ok(state)) = state else { return };
         let floor = self.floor().max(self.floor_due(&state));
-        let count = self.victims(&state, &maintenance.garbage, floor).count();
+        let (newest, removals) = {
+            let snapshots = self.snapshots.lock();
+            (snapshots.newest(), snapshots.removals())
+        };
+        // Snapshots may hold what is older than they are: writers don't wait to learn that.
+        let held = &maintenance.garbage.held;
+        let is_judged = |base| {
+            held.get(&base)
+                .is_some_and(|held| held.removals == removals)
+        };
+        let victims = self.victims(&state, &maintenance.garbage, floor);
+        let count = victims
+            .filter(|(row, _)| row.base > newest || is_judged(row.base))
+            .count();
         self.victims.store(count, Ordering::Relaxed);
     }
 
@@ -190,8 +236,15 @@ impl Keyspace {
         };
         let judged = self.judge_victim(&trial, row.end - row.base);
         let Judged { moves, forgotten } = match judged {
-            Ok(Some(judged)) => judged,
-            Ok(None) => return Ok(None),
+            Ok(Judgement::Goes(judged)) => judged,
+            Ok(Judgement::Stays { held_bytes }) => {
+                let held = Held {
+                    bytes: held_bytes,
+                    removals: trial.pinned.removals,
+                };
+                maintenance.garbage.held.insert(row.base, held);
+                return Ok(None);
+            }
             Err(LevelError::Run { base, fault }) => {
                 self.archive.lock().remove(&base);
                 return self
@@ -210,10 +263,16 @@ impl Keyspace {
         // What made records dead, and what was moved, is durable before the segment goes.
         self.log.barrier()?.wait()?;
         // Readers from here on find what was moved; those from before are waited for.
-        self.replace_levels(|current| Levels {
-            memtables: current.memtables.clone(),
-            runs: current.runs.clone(),
-            merged: current.merged.clone(),
+        let spans = self.log.segments();
+        let is_there = |base: &u64| spans.iter().any(|span| span.base.get() == *base);
+        self.replace_levels(|current| {
+            let emptied = current.emptied.iter().copied().filter(is_there);
+            Levels {
+                memtables: current.memtables.clone(),
+                runs: current.runs.clone(),
+                merged: current.merged.clone(),
+                emptied: emptied.chain([row.base]).collect(),
+            }
         });
         let held_by = self.superseded_levels.lock().clone();
         Ok(Some(Leaving {
@@ -231,7 +290,8 @@ impl Keyspace {
         row: &SegmentRow,
         floor: u64,
     ) -> Result<Option<Trial<'a>>> {
-        let archive = self.archive(levels)?;
+        // Also of segments that are empty and still there: they may hold older versions.
+        let archive = self.whole_archive(levels)?;
         let is_victim = |run: &&Arc<Run>| run.head().identity.base == row.base;
         let Some(victim) = archive.iter().find(is_victim).cloned() else {
             return Ok(None);
@@ -244,6 +304,7 @@ impl Keyspace {
             archive,
             victim,
             floor,
+            pinned: self.snapshots.lock().pinned(),
         }))
     }
 
@@ -277,6 +338,7 @@ impl Keyspace {
             let _ = run::remove_file(vfs, directory, number);
             garbage.leaving.remove(at);
             garbage.left.remove(&base);
+            garbage.held.remove(&base);
             garbage.drops += 1;
             self.figures.segments_dropped.add(1);
             return Ok(Drops::Done);
@@ -330,8 +392,22 @@ impl Keyspace {
         state: &IndexState,
         garbage: &Garbage,
     ) -> impl Iterator<Item = (SegmentRow, u64)> {
+        let removals = self.snapshots.lock().removals();
+        let held_in = move |row: &SegmentRow| {
+            let held = garbage.held.get(&row.base);
+            held.map_or(0, |held| {
+                if held.removals == removals {
+                    held.bytes
+                } else {
+                    0
+                }
+            })
+        };
         // Tombstones count as dead here: the judgement tells.
-        let dead_in = |row: &SegmentRow| row.dead_bytes() + row.tombstone_bytes;
+        let dead_in = move |row: &SegmentRow| {
+            let dead = row.dead_bytes() + row.tombstone_bytes;
+            dead.saturating_sub(held_in(row))
+        };
         let is_leaving = |base| garbage.leaving.iter().any(|leaving| leaving.base == base);
         let rows = state.segments.iter();
         let rows = rows

@@ -249,7 +249,7 @@ impl Keyspace {
             loop {
                 let mut sequencer = self.sequencer.lock();
                 if self
-                    .append_control(&mut sequencer, Claim::Collect, &batch, |_| {})?
+                    .append_control(&mut sequencer, Claim::Collect, &batch, |_, _| {})?
                     .is_some()
                 {
                     break;
