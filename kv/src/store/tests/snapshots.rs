@@ -40,7 +40,7 @@ fn shown(view: &View) -> State {
     let mut backwards = scan(true);
     backwards.reverse();
     let forwards = scan(false);
-    assert_eq!(forwards, backwards);
+    assert!(forwards == backwards);
     let state: State = forwards.into_iter().collect();
     for (key, value) in &state {
         assert_eq!(view.get(key).unwrap().unwrap().value, value[..]);
@@ -86,7 +86,7 @@ fn without_index(bench: &Bench) -> Bench {
 
 fn check(store: &Store, newest: &State, snapshots: &BTreeMap<&'static str, (Version, State)>) {
     let bucket = store.open_bucket("b").unwrap();
-    assert_eq!(shown(&bucket.view().unwrap()), *newest);
+    assert!(shown(&bucket.view().unwrap()) == *newest);
     let listed = bucket.snapshots().unwrap();
     let listed: Vec<_> = listed
         .iter()
@@ -99,14 +99,14 @@ fn check(store: &Store, newest: &State, snapshots: &BTreeMap<&'static str, (Vers
     for (name, (version, state)) in snapshots {
         let view = bucket.snapshot_view(name).unwrap();
         assert_eq!(view.version(), *version);
-        assert_eq!(shown(&view), *state, "{name}");
-        assert_eq!(shown(&bucket.at(*version).unwrap()), *state, "at {name}");
+        assert!(shown(&view) == *state, "{name}");
+        assert!(shown(&bucket.at(*version).unwrap()) == *state, "at {name}");
         for number in 0..60 {
             let found = view
                 .get(key(number))
                 .unwrap()
                 .map(|entry| entry.value.to_vec());
-            assert_eq!(found.as_ref(), state.get(&key(number)), "{name} {number}");
+            assert!(found.as_ref() == state.get(&key(number)), "{name} {number}");
         }
     }
 }
@@ -325,6 +325,15 @@ fn a_snapshot_is_of_its_bucket_alone() {
     assert!(keys.into_iter().all(|key| !key.ends_with(b"\0s")));
 }
 
+/// The number of snapshots that the index of a store has.
+fn kept_in(store: &Store) -> usize {
+    let system = store.0.known_snapshots_of(0).unwrap().unwrap();
+    let keyspace = &store.0.keyspaces[0];
+    let entries = Entries::begin(keyspace, &system, &Scan::default()).unwrap();
+    let keys: Result<Vec<_>> = entries.collect();
+    keys.unwrap().len()
+}
+
 #[test]
 fn a_bucket_with_snapshots_is_removed_by_force_and_they_go_with_it() {
     let bench = eager(Bench::new(2));
@@ -340,7 +349,9 @@ fn a_bucket_with_snapshots_is_removed_by_force_and_they_go_with_it() {
     let refused = store.remove_bucket("b", false).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::BucketNotEmpty);
     assert!(refused.message().contains("snapshots"), "{refused}");
+    assert_eq!(kept_in(&store), 3);
     store.remove_bucket("b", true).unwrap();
+    assert_eq!(kept_in(&store), 1);
     for refused in [
         bucket.snapshot("s").map(drop),
         bucket.snapshots().map(drop),
@@ -357,6 +368,7 @@ fn a_bucket_with_snapshots_is_removed_by_force_and_they_go_with_it() {
         assert_eq!(kind(store.open_bucket("b")), ErrorKind::BucketNotFound);
         let bucket = store.bucket("b").unwrap();
         assert_eq!(bucket.snapshots().unwrap(), []);
+        assert_eq!(kept_in(&store), 1);
         bucket.snapshot("one").unwrap();
         let other = store.open_bucket("other").unwrap();
         assert_eq!(other.snapshots().unwrap().len(), 1);
@@ -366,67 +378,114 @@ fn a_bucket_with_snapshots_is_removed_by_force_and_they_go_with_it() {
 }
 
 #[test]
+fn a_record_among_the_snapshots_that_is_none_is_damage() {
+    let bench = eager(Bench::new(2));
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    bucket.snapshot("s").unwrap();
+    store.verify().unwrap();
+    let system = store.0.known_snapshots_of(0).unwrap().unwrap();
+    let keyspace = &store.0.keyspaces[0];
+    let batch = Batch::new().put("no snapshot's", "x");
+    let written = keyspace.submit(
+        &system,
+        batch.operations(),
+        batch.conditions(),
+        Durability::Local,
+    );
+    written.unwrap().wait().unwrap();
+    assert_eq!(kind(store.verify()), ErrorKind::Corrupt);
+    store.close().unwrap();
+    drop((store, bucket));
+    assert_eq!(kind(bench.try_open()), ErrorKind::Corrupt);
+}
+
+#[test]
 fn a_snapshot_keeps_the_pieces_of_large_values_and_gives_them_back() {
     let bench = Bench::new(6);
     let options = bench.options.clone().merge_entries(1).history_bytes_min(0);
     let bench = Bench { options, ..bench };
     let store = bench.open();
     let bucket = store.bucket("b").unwrap();
-    let large = |fill: u8| vec![fill; 300_000];
-    let upload = |fill: u8| {
+    let whole = |fill: u8| vec![fill; 300_000];
+    let begin = |fill: u8| {
         let mut upload = bucket.upload("large", PutOptions::default()).unwrap();
-        upload.write(&large(fill)).unwrap();
+        upload.write(&whole(fill)).unwrap();
+        upload
+    };
+    let finish = |upload: Upload| {
         let commit = upload.finish(&[], Durability::Local).unwrap();
         commit.wait().unwrap();
     };
+    let upload = |fill: u8| finish(begin(fill));
+    // Those that name an upload are of none.
+    let pieces = || {
+        let pieces = large::pieces(&store).into_iter();
+        pieces.filter(|key| key[..8] != [0; 8]).count()
+    };
     upload(1);
+    let one = pieces();
+    assert!(one > 10, "{one}");
+    // One that has begun is in no snapshot before it is finished.
+    let second = begin(2);
     bucket.snapshot("one").unwrap();
-    upload(2);
+    finish(second);
+    bucket.snapshot("two").unwrap();
     upload(3);
-    bucket.snapshot("three").unwrap();
-    bucket.delete("large").unwrap();
     upload(4);
+    bucket.snapshot("four").unwrap();
+    bucket.delete("large").unwrap();
+    bucket.snapshot("none").unwrap();
+    upload(5);
+    let uploaded = bucket.version().get();
     let (mut state, mut random) = (State::new(), Random(5));
     let collect = |state: &mut State, random: &mut Random| {
         // The floor passes what was uploaded, and every segment of it is judged.
-        for _ in 0..6 {
+        for _ in 0..16 {
             churn(&store, &bucket, state, random, 100);
             store.0.keyspaces[0].collect_everywhere().unwrap();
             settle(&store);
         }
     };
     collect(&mut state, &mut random);
+    assert!(store.0.floor(&bucket) > uploaded);
     let check = |store: &Store, kept: &[(&str, u8)]| {
         let bucket = store.open_bucket("b").unwrap();
         for (name, fill) in kept {
             let view = bucket.snapshot_view(name).unwrap();
             let entry = view.get("large").unwrap().unwrap();
-            assert_eq!(entry.value, large(*fill), "{name}");
+            assert!(entry.value == whole(*fill), "{name}");
         }
         let newest = bucket.get("large").unwrap().unwrap();
-        assert_eq!(newest.value, large(4));
+        assert!(newest.value == whole(5));
     };
-    check(&store, &[("one", 1), ("three", 3)]);
+    check(&store, &[("one", 1), ("two", 2), ("four", 4)]);
     let again = {
         let disk = bench.disk.process_death();
         let again = Bench::on(disk);
         let options = bench.options.clone();
         Bench { options, ..again }.open()
     };
-    check(&again, &[("one", 1), ("three", 3)]);
+    check(&again, &[("one", 1), ("two", 2), ("four", 4)]);
     drop(again);
-    let pieces = |store: &Store| {
-        let used = store.status().partitions[0].bytes;
-        used / large(0).len() as u64
-    };
-    let before = pieces(&store);
-    assert!(before >= 3, "{before}");
-    bucket.remove_snapshot("one").unwrap();
-    bucket.remove_snapshot("three").unwrap();
+    assert_eq!(pieces(), 4 * one, "what no snapshot shows is gone");
+    let view = bucket.snapshot_view("none").unwrap();
+    assert_eq!(view.get("large").unwrap(), None);
+    for name in ["one", "two", "four"] {
+        bucket.remove_snapshot(name).unwrap();
+    }
     collect(&mut state, &mut random);
     check(&store, &[]);
-    let after = pieces(&store);
-    assert!(after + 2 <= before, "{after} of {before} large values");
+    assert_eq!(pieces(), one);
+}
+
+/// Ends the threads that look at it when it is dropped.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -459,27 +518,24 @@ fn a_snapshot_taken_while_others_write_shows_whole_batches_up_to_its_version() {
                 store.step().unwrap();
             }
         });
+        // Also if this thread fails: the others would never end.
+        let done = Done(&is_done);
         let mut taken = Vec::new();
         for name in &names {
             std::thread::sleep(std::time::Duration::from_millis(40));
             let info = bucket.snapshot(name).unwrap();
             let view = bucket.snapshot_view(name).unwrap();
-            let state = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shown(&view)));
-            is_done.store(state.is_err(), Ordering::Relaxed);
-            taken.push((info.version, state.unwrap()));
+            taken.push((info.version, shown(&view)));
         }
-        is_done.store(true, Ordering::Relaxed);
+        drop(done);
         collector.join().unwrap();
         let writers = writers.into_iter().map(|writer| writer.join().unwrap());
         (writers.collect::<Vec<_>>(), taken)
     });
     settle(&store);
     for (name, (version, state)) in names.iter().zip(&taken) {
-        assert_eq!(
-            shown(&bucket.snapshot_view(name).unwrap()),
-            *state,
-            "{name}"
-        );
+        let again = shown(&bucket.snapshot_view(name).unwrap());
+        assert!(again == *state, "{name}");
         for (writer, versions) in (0..2_u8).zip(&writers) {
             let before = versions
                 .range(..version)

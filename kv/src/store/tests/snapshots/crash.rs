@@ -75,7 +75,7 @@ fn check(store: &Store, told: &Told, context: &str) {
             let view = bucket.snapshot_view("s").unwrap();
             let shown = shown(&view);
             if told.taken.is_none() || told.taken == Some(found.version) {
-                assert_eq!(shown, state(1), "law 7: {context}");
+                assert!(shown == state(1), "law 7: {context}");
                 assert!(!told.removed, "{context}: it was removed");
             } else {
                 // Taken again, perhaps unheard.
@@ -85,7 +85,7 @@ fn check(store: &Store, told: &Told, context: &str) {
                 );
                 let mut expected = state(9);
                 expected.remove(&key(0));
-                assert_eq!(shown, expected, "law 7: {context}");
+                assert!(shown == expected, "law 7: {context}");
             }
         }
     }
@@ -100,7 +100,7 @@ fn law_1_and_7_a_snapshot_and_what_it_shows_survive_power_loss_at_every_call() {
     let stride = if std::env::var_os("CAIRN_SEEDS").is_some() {
         1
     } else {
-        3
+        2
     };
     let (mut with_first, mut with_second) = (0, 0);
     for call in (1..=calls).step_by(stride) {
