@@ -13,6 +13,7 @@ mod moving;
 mod reads;
 mod retired;
 mod scans;
+mod snapshots;
 mod threads;
 mod transactions;
 

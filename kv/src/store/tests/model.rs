@@ -1,5 +1,6 @@
 //! The store against a map: the same random operations, the same answers.
 
+mod snapshots;
 mod transactions;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::ops::{Bound, Range};
 use super::*;
 use crate::testing::{self, Events, Random, is_one_seed};
 use cairn_log::vfs::simulated::Survival;
+use snapshots::Snapshots;
 
 /// What a bucket should hold.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +65,8 @@ struct Run {
     store: Store,
     buckets: Vec<Bucket>,
     models: Vec<Model>,
+    /// By bucket.
+    snapshots: Vec<Snapshots>,
     random: Random,
     events: Events,
     /// A scan held over other operations, and what it should still show.
@@ -102,6 +106,7 @@ impl Run {
             store,
             buckets,
             models,
+            snapshots: vec![Snapshots::new(); BUCKETS],
             random,
             events: Events::default(),
             held: None,
@@ -124,7 +129,8 @@ impl Run {
         }
         let at = self.random.below(BUCKETS);
         match self.random.below(100) {
-            0..23 => self.put(at),
+            0..20 => self.put(at),
+            20..23 => self.snapshot(at),
             23..28 => self.maintain(),
             28..39 => self.delete(at),
             39..50 => self.batch(at),
@@ -538,10 +544,11 @@ impl Run {
             .keys()
             .all(|key| self.models[at].live(key, self.now_ms()).is_none());
         let force = self.random.below(2) == 0;
+        let has_snapshots = !self.snapshots[at].is_empty();
         match self.store.remove_bucket(&name, force) {
-            Ok(()) => assert!(force || empty),
+            Ok(()) => assert!(force || (empty && !has_snapshots)),
             Err(error) => {
-                assert!(!force && !empty, "{error}");
+                assert!(!force && (!empty || has_snapshots), "{error}");
                 assert_eq!(error.kind(), ErrorKind::BucketNotEmpty);
                 self.events.note("bucket not empty");
                 return;
@@ -556,6 +563,11 @@ impl Run {
             ..Model::default()
         };
         self.past.retain(|(of, ..)| *of != at);
+        if has_snapshots {
+            self.events.note("snapshots gone with their bucket");
+        }
+        self.snapshots[at].clear();
+        self.check_snapshots(at);
         self.events.note("bucket created again");
     }
 
@@ -604,6 +616,7 @@ impl Run {
             };
             assert_eq!(found, known);
         }
+        (0..BUCKETS).for_each(|at| self.check_snapshots(at));
         self.check_counts();
     }
 
@@ -765,6 +778,14 @@ fn run_seeds(seeds: Range<u64>) -> Events {
         "run written",
         "merge",
         "segment dropped",
+        "snapshot taken",
+        "snapshot exists",
+        "snapshot read",
+        "snapshot read below the floor",
+        "snapshot not found",
+        "snapshots listed",
+        "snapshot removed",
+        "snapshots gone with their bucket",
         "history read",
         "history read below what is merged",
         "compacted",
