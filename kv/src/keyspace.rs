@@ -32,6 +32,7 @@
 //! * `gc`: how the space of what is dead is given back;
 //! * `status`: what all of this has come to;
 //! * `sweep`: tombstones for keys whose deadline has passed;
+//! * `pieces`: tombstones for the pieces of large values that are gone;
 //! * `retention`: tombstones for records of topics that are too old or too many;
 //! * `verify`: whether every byte is what was written.
 //!
@@ -51,6 +52,7 @@ mod history;
 mod maintain;
 mod merge;
 mod open;
+mod pieces;
 mod read;
 pub(crate) mod recent;
 mod replay;

@@ -42,7 +42,8 @@
 //! while a snapshot shows that commit. Once dead it is dead for ever: an upload has one commit, versions
 //! only grow, and a snapshot to come is newer than all of them. Pieces of a
 //! removed bucket go with it. `Keyspace::is_piece_live` answers this to whoever collects garbage,
-//! which takes dead pieces out of the index as well. A deadline that has passed
+//! which takes dead pieces out of the index as well, and to the rounds of `keyspace::pieces`, which
+//! make them count as dead. A deadline that has passed
 //! kills nothing before its tombstone is logged. A view, a scan or history keeps no pieces: a reader
 //! opened from one may find that they are gone, and says `Compacted`.
 //!
@@ -57,6 +58,7 @@ mod reader;
 mod upload;
 mod uses;
 
+pub(crate) use piece::{behind_upload, first_key};
 pub use reader::ValueReader;
 pub use upload::Upload;
 pub(crate) use uses::Uses;

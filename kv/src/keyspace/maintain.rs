@@ -29,6 +29,7 @@ use cairn_log::{Claim, SegmentSpan};
 use parking_lot::{Condvar, Mutex};
 
 use super::gc::Garbage;
+use super::pieces::Rounds;
 use super::replay::{Learnt, Replay};
 use super::retention::Retention;
 use super::sweep::{Pass, Rest};
@@ -48,6 +49,7 @@ pub(super) struct Maintenance {
     pub(super) garbage: Garbage,
     pub(super) pass: Option<Pass>,
     pub(super) rest: Rest,
+    pub(super) rounds: Rounds,
     pub(super) retention: Retention,
     /// The last attempt to write an index file found no room for it.
     pub(super) is_starved: bool,
@@ -135,6 +137,7 @@ impl Keyspace {
             return Ok(true);
         }
         Ok(postponed(self.sweep(&mut maintenance))?
+            || postponed(self.forget_pieces(&mut maintenance))?
             || postponed(self.retain_topics(&mut maintenance))?)
     }
 

@@ -99,7 +99,7 @@ impl Keyspace {
 
     /// Takes dead pieces out of the index as garbage collection does, but as a write.
     #[cfg(test)]
-    pub(crate) fn forget_pieces(
+    pub(crate) fn forget_pieces_at_once(
         self: &std::sync::Arc<Self>,
         bucket: &std::sync::Arc<crate::bucket::state::BucketState>,
         keys: &[&[u8]],

@@ -28,3 +28,15 @@ impl PieceKey {
         (!owner.is_empty()).then_some((u64::from_be_bytes(*upload), owner))
     }
 }
+
+/// Below the keys of the pieces of all uploads, and above those of the records that named them.
+pub(crate) fn first_key() -> [u8; 8] {
+    1_u64.to_be_bytes()
+}
+
+/// Above the keys of all pieces of the upload that a piece's key names, and of no other; `None` if
+/// it is the key of none.
+pub(crate) fn behind_upload(key: &[u8]) -> Option<[u8; 8]> {
+    let (upload, _) = PieceKey::parts(key)?;
+    Some(upload.checked_add(1)?.to_be_bytes())
+}

@@ -7,6 +7,7 @@ mod durability;
 mod expiry;
 mod full_disk;
 mod large;
+mod large_space;
 mod linearizable;
 mod model;
 mod moving;

@@ -17,13 +17,13 @@ use crate::testing::Random;
 const PIECE_BYTES: usize = 7_680;
 const BATCH_BYTES: usize = 4 * PIECE_BYTES;
 
-fn bytes(seed: u64, length: usize) -> Vec<u8> {
+pub(super) fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random(seed * 2 + 1);
     let words = std::iter::repeat_with(|| random.next().to_le_bytes());
     words.flatten().take(length).collect()
 }
 
-fn upload(bucket: &Bucket, key: &str, value: &[u8]) -> Result<Version> {
+pub(super) fn upload(bucket: &Bucket, key: &str, value: &[u8]) -> Result<Version> {
     let mut upload = bucket.upload(key, PutOptions::default())?;
     for part in value.chunks(10_000) {
         upload.write(part)?;
@@ -32,7 +32,7 @@ fn upload(bucket: &Bucket, key: &str, value: &[u8]) -> Result<Version> {
     commit.wait().map(|receipt| receipt.version)
 }
 
-fn read(bucket: &Bucket, key: &str) -> Option<Vec<u8>> {
+pub(super) fn read(bucket: &Bucket, key: &str) -> Option<Vec<u8>> {
     let reader = bucket.open(key).unwrap()?;
     Some(read_all(&reader).unwrap())
 }
@@ -95,7 +95,7 @@ fn collect(store: &Store) -> usize {
     let keys: Vec<_> = dead.iter().map(Vec::as_slice).collect();
     if !keys.is_empty() {
         keyspace
-            .forget_pieces(bucket, &keys)
+            .forget_pieces_at_once(bucket, &keys)
             .unwrap()
             .wait()
             .unwrap();
