@@ -4,6 +4,7 @@
 
 pub(crate) mod name;
 pub(crate) mod options;
+mod snapshots;
 pub(crate) mod state;
 
 use std::fmt;
@@ -384,7 +385,8 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// `Compacted` if history no longer reaches back to `version`, or it is above the newest;
+    /// `Compacted` if history no longer reaches back to `version` and it is no snapshot's, or it is
+    /// above the newest;
     /// `BucketNotFound` if there was no such bucket then.
     pub fn at(&self, version: Version) -> Result<View> {
         View::past(&self.store, &self.keyspace, &self.state, version)

@@ -37,8 +37,12 @@ pub enum ErrorKind {
     BucketNotFound,
     /// A bucket of that name exists with other options.
     BucketExists,
-    /// The bucket still holds keys.
+    /// The bucket still holds keys or has snapshots.
     BucketNotEmpty,
+    /// The bucket has no snapshot of that name.
+    SnapshotNotFound,
+    /// The bucket has a snapshot of that name.
+    SnapshotExists,
     /// A condition did not hold, or what a transaction has read is no longer so; nothing was
     /// written. [`Error::conflict`] says on which key: read it again, and decide anew.
     VersionMismatch,

@@ -28,6 +28,7 @@
 //! * `maintain`: when runs are written, and index files that are of no use;
 //! * `merge`: how runs become one index;
 //! * `history`: reads of the past, and how far they reach;
+//! * `snapshots`: moments of the past that are kept by name;
 //! * `gc`: how the space of what is dead is given back;
 //! * `status`: what all of this has come to;
 //! * `sweep`: tombstones for keys whose deadline has passed;
@@ -38,7 +39,7 @@
 //!
 //! `sequencer` is held for the checks of a write, its append (a copy in memory) and its entry into
 //! the memtable; never across a write, a sync, or a change of segments. Under it, in this order:
-//! `levels`; a shard, a node; a bucket's members; `recent`; `heads`. Readers never take it. `maintenance` is
+//! `levels`; a shard, a node; a bucket's members; `snapshots`; `recent`; `heads`. Readers never take it. `maintenance` is
 //! held while index files are written; nobody waits for it but a writer that is two segments ahead
 //! of the runs. It comes before the sequencer.
 
@@ -55,6 +56,7 @@ pub(crate) mod recent;
 mod replay;
 mod retention;
 pub(crate) mod sequence;
+mod snapshots;
 mod status;
 mod sweep;
 mod verify;
@@ -63,7 +65,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::bucket::state::BucketState;
 use crate::clock::BelievedClock;
@@ -78,6 +80,7 @@ use crate::index::walk::Archive;
 use crate::large::Uses;
 use crate::options::IndexOptions;
 use crate::record::BucketId;
+use crate::snapshot::pins::Pins;
 use crate::version::Version;
 use crate::watch::watchers::Watchers;
 use heads::Heads;
@@ -113,6 +116,8 @@ pub(crate) struct Keyspace {
     floor: AtomicU64,
     /// Before it no deadline passes; `u64::MAX` if none is known.
     next_deadline_ms: AtomicU64,
+    /// The snapshots that are sequenced. Changed under the sequencer's lock.
+    snapshots: Mutex<Pins>,
     /// The buckets that are neither dropped nor unknown to the catalogue.
     live: Mutex<Vec<Arc<BucketState>>>,
     /// How many segments garbage collection has yet to empty.
@@ -159,6 +164,11 @@ impl Keyspace {
     /// Uploads whose pieces somebody writes or reads.
     pub(crate) fn uses(&self) -> &Uses {
         &self.uses
+    }
+
+    /// What snapshots hold.
+    pub(crate) fn pins(&self) -> MutexGuard<'_, Pins> {
+        self.snapshots.lock()
     }
 
     pub(crate) fn clock(&self) -> &BelievedClock {

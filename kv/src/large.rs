@@ -38,12 +38,13 @@
 //! # Which pieces are live
 //!
 //! A piece is live while its upload is written or read in this process ([`Uses`]), or while its
-//! owner's newest version is the commit of its upload, or is not durable yet and so may not stay.
-//! Once dead it is dead for ever: an upload has one commit, and versions only grow. Pieces of a
+//! owner's newest version is the commit of its upload, or is not durable yet and so may not stay, or
+//! while a snapshot shows that commit. Once dead it is dead for ever: an upload has one commit, versions
+//! only grow, and a snapshot to come is newer than all of them. Pieces of a
 //! removed bucket go with it. `Keyspace::is_piece_live` answers this to whoever collects garbage,
 //! which takes dead pieces out of the index as well. A deadline that has passed
-//! kills nothing before its tombstone is logged. A view or scan keeps no pieces: a reader opened
-//! from one may find that they are gone, and says `Compacted`.
+//! kills nothing before its tombstone is logged. A view, a scan or history keeps no pieces: a reader
+//! opened from one may find that they are gone, and says `Compacted`.
 //!
 //! # Memory
 //!

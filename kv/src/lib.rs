@@ -48,6 +48,7 @@ mod options;
 pub mod probes;
 mod record;
 mod scan;
+mod snapshot;
 mod status;
 mod store;
 #[cfg(test)]
@@ -73,6 +74,7 @@ pub use error::{Conflict, Error, ErrorKind, Result};
 pub use large::{Upload, ValueReader};
 pub use options::Options;
 pub use scan::{Entries, Row, Scan};
+pub use snapshot::SnapshotInfo;
 pub use status::{IndexStatus, PartitionStatus, Status, Verified};
 pub use store::Store;
 pub use topic::retention::TopicRetention;

@@ -56,6 +56,15 @@ pub const BUCKET_NAME_BYTES_MAX: usize = 63;
 /// The longest name of a topic, in bytes. The shortest is one byte.
 pub const TOPIC_NAME_BYTES_MAX: usize = 255;
 
+/// The longest name of a snapshot, in bytes. The shortest is one byte.
+pub const SNAPSHOT_NAME_BYTES_MAX: usize = 20;
+
+/// The most snapshots of one bucket.
+pub const SNAPSHOTS_OF_BUCKET_MAX: usize = 1_024;
+
+/// The most snapshots of all buckets of one partition.
+pub const SNAPSHOTS_OF_PARTITION_MAX: usize = 16_384;
+
 /// The most buckets in one store.
 pub const BUCKETS_MAX: usize = 10_000;
 

@@ -101,7 +101,9 @@ impl Store {
                 Keyspace::open(Arc::clone(partition), Arc::clone(&clock), share)?;
             keyspace.limit_topics(&options.topics);
             buckets.extend(found.into_values());
-            keyspaces.push(Arc::new(keyspace));
+            let keyspace = Arc::new(keyspace);
+            keyspace.load_snapshots()?;
+            keyspaces.push(keyspace);
         }
         let catalogue = RwLock::new(Catalogue::rebuild(buckets)?);
         let threads = if options.threads {
@@ -173,7 +175,8 @@ impl Store {
         Ok(infos)
     }
 
-    /// Removes a bucket; with `force`, also if it holds keys. Blocks until that is durable.
+    /// Removes a bucket; with `force`, also if it holds keys or has snapshots, which go with it.
+    /// Blocks until that is durable.
     ///
     /// # Errors
     ///
@@ -202,9 +205,9 @@ impl Store {
                     commit.wait()?;
                     return Ok(());
                 }
-                Dropping::NoRoom => keyspace
-                    .log()
-                    .make_room_claiming(Claim::Delete, LONE_RECORD_BYTES_MAX)?,
+                Dropping::NoRoom(bytes) => {
+                    keyspace.log().make_room_claiming(Claim::Delete, bytes)?;
+                }
                 Dropping::Written => {}
             }
         }
@@ -321,8 +324,8 @@ impl Store {
             Err(error) => return Err(error),
         };
         let catalogue = self.0.catalogue.read();
-        let live = catalogue.live().filter(|state| !state.name.is_system());
-        let names = live
+        let names = catalogue
+            .live()
             .map(|state| (state.id, state.name.as_str().to_owned()))
             .collect();
         drop(catalogue);
@@ -493,6 +496,27 @@ impl Open {
         options: BucketOptions,
     ) -> Result<(Arc<BucketState>, bool)> {
         self.open_or_create_in(BucketName::new(name)?, options, None)
+    }
+
+    /// The system bucket that holds the snapshots of a partition's buckets, created if there is none.
+    pub(crate) fn snapshots_of(&self, partition: u16) -> Result<Arc<BucketState>> {
+        // It has no history of its own to lengthen that of the partition.
+        let options = BucketOptions {
+            history_ms: Some(0),
+            ..BucketOptions::default()
+        };
+        let name = BucketName::snapshots(partition);
+        let (system, _) = self.open_or_create_in(name, options, Some(partition))?;
+        Ok(system)
+    }
+
+    /// The same, if there is one.
+    pub(crate) fn known_snapshots_of(&self, partition: u16) -> Result<Option<Arc<BucketState>>> {
+        match self.existing(&BucketName::snapshots(partition)) {
+            Ok(system) => Ok(Some(system)),
+            Err(error) if error.kind() == ErrorKind::BucketNotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The partition of this number.

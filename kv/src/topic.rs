@@ -27,6 +27,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_log::{BatchBuffer, Offset, SegmentSpan};
 
+use crate::bucket::name::BucketName;
 use crate::bucket::state::BucketState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
@@ -388,6 +389,8 @@ fn log_record(
         data: Bytes::new(),
     };
     let is_topic = topics.is_some_and(|topics| topics.id == record.bucket);
+    let name = names.get(&record.bucket);
+    let is_of_system = !is_topic && name.is_some_and(|name| BucketName::is_of_system(name));
     Ok(Some(match &record.body {
         // What was removed of a topic, and up to where.
         Body::Put(put) if is_topic && is_floor_key(put.key) => of_bucket(LogKind::Internal, None),
@@ -396,16 +399,14 @@ fn log_record(
             let (topic, _) = split_key(put.key).ok_or(Malformed("it is no record of a topic"))?;
             topic_record(topic, offset, Bytes::copy_from_slice(put.value))
         }
-        // A piece of a large value means nothing by itself.
-        Body::Put(_) | Body::Delete { .. } if record.bucket.is_pieces() => {
+        // A piece of a large value means nothing by itself, nor does a snapshot.
+        Body::Put(_) | Body::Delete { .. } if is_of_system || record.bucket.is_pieces() => {
             of_bucket(LogKind::Internal, None)
         }
         Body::Put(put) => of_key(LogKind::Put, put.key, put.value),
         Body::LargePut(put) => of_key(LogKind::Put, put.key, &[]),
         Body::Delete { key, .. } => of_key(LogKind::Delete, key, &[]),
-        Body::BucketCreated { .. } | Body::HistoryFloor { .. } if is_topic => {
-            of_bucket(LogKind::Internal, None)
-        }
+        Body::BucketCreated { name, .. } if name.is_system() => of_bucket(LogKind::Internal, None),
         Body::BucketCreated { name, .. } => {
             of_bucket(LogKind::BucketCreated, Some(name.as_str().to_owned()))
         }

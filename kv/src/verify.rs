@@ -172,3 +172,6 @@ fn cannot(action: &str, path: &Path, error: &std::io::Error) -> Error {
     let message = format!("cannot {action} {}: {error}", path.display());
     Error::new(ErrorKind::Io, message)
 }
+
+#[cfg(test)]
+mod tests;

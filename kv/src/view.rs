@@ -48,7 +48,7 @@ impl View {
         bucket: &Arc<BucketState>,
         version: Version,
     ) -> Result<View> {
-        let (pin, version) = keyspace.pin_past(version)?;
+        let (pin, version) = keyspace.pin_past(bucket.id, version)?;
         keyspace.check_bucket(bucket, pin.watermark)?;
         let (keyspace, bucket) = (Arc::clone(keyspace), Arc::clone(bucket));
         Ok(View {
@@ -89,7 +89,8 @@ impl View {
     }
 
     /// The state of a key at the view's moment, to read its value in parts. A view keeps no value
-    /// in pieces: once the key is overwritten, a part may turn out to be `Compacted`.
+    /// in pieces: once the key is overwritten, a part may turn out to be `Compacted`, unless it is
+    /// in a [snapshot](crate::Bucket::snapshot).
     ///
     /// # Errors
     ///

@@ -183,3 +183,6 @@ impl Group {
         wakers.into_iter().for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@
 //! `Poisoned`, and `visible` falls back to `durable` for good. Nothing is retried on the same
 //! file; no footer and no mark is written any more; the close counts as unclean.
 
+mod append;
 mod backup;
 mod gather;
 mod lead;
@@ -35,9 +36,9 @@ mod read;
 mod replay;
 mod retention;
 mod roll;
+mod status;
 mod tail;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -45,9 +46,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use crate::commit::{Commit, Group};
+use crate::commit::Group;
 use crate::error::{Error, Result};
-use crate::frame::{BatchBuffer, RECORD_HEADER_BYTES, decode_record, record_length};
 use crate::identity::{LogId, Offset, PartitionId};
 use crate::log::Options;
 use crate::recovery::{Recovered, RecoveryReport};
@@ -61,15 +61,16 @@ use gather::Gathering;
 use retention::Pins;
 use tail::Watcher;
 
+pub use append::Appended;
 pub(crate) use backup::{BACKUP_FILES, BACKUP_NAMES};
 pub use lead::BUFFERED_BYTES_MAX;
+pub use read::RecordBytes;
+use read::{find, starting_at};
 pub use replay::ReplayedBatch;
 pub(crate) use replay::next_batch;
 pub use retention::{Dropped, SegmentPin};
+pub use status::{PartitionStatus, SegmentSpan};
 pub use tail::{TailBatch, TailReader};
-
-/// The most bytes that wait in one group; past it, appends wait for the group to be written.
-const GROUP_BYTES_MAX: usize = 16 << 20;
 
 /// When a batch counts as acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,20 +80,6 @@ pub enum Durability {
     Buffered,
     /// Synced to the local disk: survives a power loss.
     Local,
-}
-
-/// A batch that has its place in the log.
-#[derive(Debug)]
-pub struct Appended {
-    /// Where the batch stands; also its version.
-    pub offset: Offset,
-    /// Where the next batch will stand, unless a segment ends here.
-    pub end: Offset,
-    /// The base of the segment that the batch stands in: another than the last batch's when a
-    /// segment was sealed in between.
-    pub segment: Offset,
-    /// Completes when the batch is as durable as was asked for.
-    pub commit: Commit,
 }
 
 /// An open partition. See the module for its contract. All calls may come from many threads.
@@ -183,46 +170,6 @@ struct Counters {
     bytes: AtomicU64,
 }
 
-/// One segment of a partition, as it stood at the call of [`Partition::segments`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentSpan {
-    /// The number of its file, from 1; greater numbers hold later batches.
-    pub number: u64,
-    /// Where its first batch stands, and its name for [`Partition::replay_segment`].
-    pub base: Offset,
-    /// Where its last batch ends; of the segment being written, the last durable one.
-    pub end: Offset,
-    /// It takes no more batches, so `end` is final.
-    pub sealed: bool,
-}
-
-/// What a partition holds and has done since it was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionStatus {
-    /// Where the first retained segment begins.
-    pub start: Offset,
-    /// Where the highest dropped segment ended, 0 if none ever was: at or above it nothing was
-    /// dropped, below it there may be holes.
-    pub dropped_end: Offset,
-    /// Everything below has its place.
-    pub end: Offset,
-    /// Everything below survives a power loss.
-    pub durable: Offset,
-    /// Number of segment files.
-    pub segments: usize,
-    /// Bytes of log in them.
-    pub bytes: u64,
-    /// Bytes of files that are prepared for log to come: the spares, and the unused room of the
-    /// segment being written.
-    pub prepared_bytes: u64,
-    /// Batches appended since the partition was opened.
-    pub batches: u64,
-    /// Write calls for them.
-    pub writes: u64,
-    /// Syncs for them.
-    pub syncs: u64,
-}
-
 impl Partition {
     pub(crate) fn start(
         id: PartitionId,
@@ -310,115 +257,6 @@ impl Partition {
         &self.recovery
     }
 
-    /// Gives the batch its place behind everything sequenced so far, or `None` if there is no room
-    /// for it yet: then call [`Partition::make_room`], with no lock held, and come again.
-    ///
-    /// Never touches the disk. Cost: one short lock and one copy of the batch. The batch is
-    /// written when its commit is waited for, polled or dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if the batch is larger than [`crate::BATCH_BYTES_MAX`];
-    /// [`Error::Poisoned`].
-    pub fn try_append(
-        self: &Arc<Self>,
-        batch: &BatchBuffer,
-        time_ms: u64,
-        durability: Durability,
-    ) -> Result<Option<Appended>> {
-        self.append_if(Claim::Write, batch, time_ms, durability, |_| true)
-    }
-
-    /// [`Partition::try_append`] for what may take a part of the reserve: then the room is made by
-    /// [`Partition::make_room_claiming`], for the same claim.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Partition::try_append`].
-    pub fn try_append_claiming(
-        self: &Arc<Self>,
-        claim: Claim,
-        batch: &BatchBuffer,
-        time_ms: u64,
-        durability: Durability,
-    ) -> Result<Option<Appended>> {
-        self.append_if(claim, batch, time_ms, durability, |_| true)
-    }
-
-    /// [`Partition::try_append`] at this offset, for a batch that says where it stands: also
-    /// `None` if the log ends elsewhere by now.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Partition::try_append`].
-    pub fn try_append_at(
-        self: &Arc<Self>,
-        offset: Offset,
-        batch: &BatchBuffer,
-        time_ms: u64,
-        durability: Durability,
-    ) -> Result<Option<Appended>> {
-        self.append_if(Claim::Write, batch, time_ms, durability, |end| {
-            end == offset
-        })
-    }
-
-    fn append_if(
-        self: &Arc<Self>,
-        claim: Claim,
-        batch: &BatchBuffer,
-        time_ms: u64,
-        durability: Durability,
-        is_there: impl FnOnce(Offset) -> bool,
-    ) -> Result<Option<Appended>> {
-        batch.check_size()?;
-        let bytes = batch.byte_len();
-        let mut tail = self.tail.lock();
-        self.check_poison()?;
-        if !tail.has_room(claim, bytes) || !is_there(tail.end) {
-            return Ok(None);
-        }
-        let Some(active) = tail.active.clone() else {
-            return Ok(None);
-        };
-        let offset = tail.end;
-        let end = offset.plus(bytes as u64);
-        let open = tail.open_group();
-        open.starts
-            .push(u32::try_from(open.bytes.len()).unwrap_or(u32::MAX));
-        batch.place_at(offset, active.segment.seed(), time_ms, &mut open.bytes);
-        if durability == Durability::Local {
-            open.first_local.get_or_insert(offset);
-            open.await_sync(&self.waiting);
-        }
-        let commit = Commit::pending(Arc::clone(self), Arc::clone(&open.group));
-        tail.end = end;
-        self.end.store(end.get(), Ordering::Release);
-        self.newest_time_ms.fetch_max(time_ms, Ordering::Relaxed);
-        Ok(Some(Appended {
-            offset,
-            end,
-            segment: active.segment.base(),
-            commit,
-        }))
-    }
-
-    /// Completes once everything sequenced so far is durable.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Poisoned`] if the partition has failed already.
-    pub fn barrier(self: &Arc<Self>) -> Result<Commit> {
-        let mut tail = self.tail.lock();
-        self.check_poison()?;
-        if tail.open.is_none() && self.durable() == tail.end {
-            return Ok(Commit::completed());
-        }
-        let open = tail.open_group();
-        open.await_sync(&self.waiting);
-        Ok(Commit::pending(Arc::clone(self), Arc::clone(&open.group)))
-    }
-
     /// Batches below this offset may be shown to readers. After poison: durable ones only.
     pub fn visible(&self) -> Offset {
         if self.poison.get().is_some() {
@@ -458,130 +296,6 @@ impl Partition {
         self.tail.lock().stopping
     }
 
-    /// Calls `read` with the payload of the record at `offset`, its checksum verified on this
-    /// read. Anything written can be read; what is not yet durable is copied from the page cache,
-    /// the rest is borrowed from the memory map.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfRange`] if no retained segment holds the offset; [`Error::Corrupt`].
-    pub fn with_record<T>(&self, offset: Offset, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        if offset < self.durable() {
-            let segments = self.segments.read();
-            let segment = find(&segments, offset)?;
-            return Ok(read(&segment.record(offset)?));
-        }
-        self.unsynced_record(offset).map(|payload| read(&payload))
-    }
-
-    /// The payload of the record at `offset`, like [`Partition::with_record`], in a form that can
-    /// be kept: it pins its segment's memory map rather than copying.
-    pub fn record(&self, offset: Offset) -> Result<RecordBytes> {
-        if offset >= self.durable() {
-            return self.unsynced_record(offset).map(RecordBytes::owned);
-        }
-        let segment = Arc::clone(find(&self.segments.read(), offset)?);
-        let length = match segment.record(offset)? {
-            Cow::Owned(payload) => return Ok(RecordBytes::owned(payload)),
-            Cow::Borrowed(payload) => payload.len() as u64,
-        };
-        let start = offset.plus(RECORD_HEADER_BYTES as u64);
-        Ok(RecordBytes(Kept::Mapped {
-            segment,
-            start,
-            end: start.plus(length),
-        }))
-    }
-
-    /// The retained segments, in log order, each with a base of its own: a file in which no batch
-    /// is kept is not told apart from the next one if that begins at the same offset.
-    ///
-    /// Cost: one short lock, and a copy of 32 bytes each.
-    pub fn segments(&self) -> Vec<SegmentSpan> {
-        let segments = self.segments.read();
-        // Under the same lock as the list, so that both say the same.
-        let active = self.active.read().clone();
-        let active = active.map(|active| active.segment.number());
-        let span = |segment: &Arc<Segment>| SegmentSpan {
-            number: segment.number().0,
-            base: segment.base(),
-            end: segment.published(),
-            sealed: active != Some(segment.number()),
-        };
-        let mut spans: Vec<SegmentSpan> = Vec::with_capacity(segments.len());
-        for segment in segments.iter() {
-            spans.pop_if(|before| before.base == segment.base());
-            spans.push(span(segment));
-        }
-        spans
-    }
-
-    /// Where the partition stands.
-    pub fn status(&self) -> PartitionStatus {
-        // Not waited for while one is being prepared.
-        let spares = self.spares.try_lock();
-        let spares = spares.map_or(0, |spares| spares.byte_len());
-        let active = self.active.read().clone();
-        let room = active.map_or(0, |active| active.segment.limit().since(self.end()));
-        let segments = self.segments.read();
-        PartitionStatus {
-            start: segments
-                .first()
-                .map_or(self.durable(), |segment| segment.base()),
-            dropped_end: self.dropped_end(),
-            end: self.end(),
-            durable: self.durable(),
-            segments: segments.len(),
-            bytes: segments
-                .iter()
-                .map(|segment| segment.published().since(segment.base()))
-                .sum(),
-            prepared_bytes: spares + room,
-            batches: self.counters.batches.load(Ordering::Relaxed),
-            writes: self.counters.writes.load(Ordering::Relaxed),
-            syncs: self.counters.syncs.load(Ordering::Relaxed),
-        }
-    }
-
-    /// A record that is written but not durable: read from the page cache into memory of its own.
-    fn unsynced_record(&self, offset: Offset) -> Result<Vec<u8>> {
-        let missing = Error::OutOfRange { offset };
-        let Some(active) = self.active.read().clone() else {
-            return Err(missing);
-        };
-        let segment = &active.segment;
-        if offset < segment.base() || offset.get() >= self.written.load(Ordering::Acquire) {
-            // It may have become durable, and its segment sealed, since the caller looked.
-            let segments = self.segments.read();
-            return Ok(find(&segments, offset)?.record(offset)?.into_owned());
-        }
-        let position = segment.position(offset);
-        let read = |length: usize| {
-            let mut bytes = vec![0; length];
-            active
-                .file
-                .read_exact_at(&mut bytes, position)
-                .map(|()| bytes)
-                .map_err(|error| Error::io("read", segment.path(), error))
-        };
-        let damaged = || {
-            Error::corrupt(
-                segment.path(),
-                position,
-                "the record's checksum does not match",
-            )
-        };
-        let room = segment.limit().since(offset);
-        let length = record_length(&read(RECORD_HEADER_BYTES)?)
-            .map(|length| length + RECORD_HEADER_BYTES)
-            .filter(|&length| length as u64 <= room)
-            .ok_or_else(damaged)?;
-        let frame = read(length)?;
-        decode_record(&frame, offset, segment.seed())
-            .map(<[u8]>::to_vec)
-            .ok_or_else(damaged)
-    }
-
     fn check_poison(&self) -> Result<()> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned {
@@ -616,102 +330,9 @@ impl fmt::Debug for Partition {
     }
 }
 
-impl OpenGroup {
-    /// One more waits until all of the group is durable; `waiting` tells the partition so.
-    fn await_sync(&mut self, waiting: &AtomicUsize) {
-        self.needs_sync = true;
-        self.waiting += 1;
-        waiting.store(self.waiting, Ordering::Relaxed);
-    }
-}
-
-impl Tail {
-    fn has_room(&self, claim: Claim, bytes: usize) -> bool {
-        let pending = self.open.as_ref().map_or(0, |open| open.bytes.len());
-        self.armed
-            && !self.rolling
-            && !self.stopping
-            && self.active_has_room(claim, bytes)
-            && (pending == 0 || pending + bytes <= GROUP_BYTES_MAX)
-    }
-
-    fn open_group(&mut self) -> &mut OpenGroup {
-        let base = self.end;
-        let buffer = &mut self.buffer;
-        self.open.get_or_insert_with(|| OpenGroup {
-            group: Arc::default(),
-            base,
-            bytes: std::mem::take(buffer),
-            starts: Vec::new(),
-            first_local: None,
-            needs_sync: false,
-            waiting: 0,
-            handed_over: false,
-        })
-    }
-}
-
 fn closed() -> Error {
     Error::Poisoned {
         cause: "the store is closed".into(),
-    }
-}
-
-/// The segment that holds an offset, as far as it is published. A gap and a dropped segment belong
-/// to nobody, least of all to the segment before them.
-fn find(segments: &[Arc<Segment>], offset: Offset) -> Result<&Arc<Segment>> {
-    let after = segments.partition_point(|segment| segment.base() <= offset);
-    segments[..after]
-        .last()
-        .filter(|segment| offset < segment.published())
-        .ok_or(Error::OutOfRange { offset })
-}
-
-/// The segment that begins at `base`; behind it in the list stands none that does. An empty one
-/// (a file of which recovery kept nothing) has the base of the next, and counts as part of it.
-fn starting_at(segments: &[Arc<Segment>], base: Offset) -> Result<&Arc<Segment>> {
-    let after = segments.partition_point(|segment| segment.base() <= base);
-    segments[..after]
-        .last()
-        .filter(|segment| segment.base() == base)
-        .ok_or(Error::OutOfRange { offset: base })
-}
-
-/// A record's payload that can be kept: it pins the memory map it lies in.
-#[derive(Debug)]
-pub struct RecordBytes(Kept);
-
-#[derive(Debug)]
-enum Kept {
-    Mapped {
-        segment: Arc<Segment>,
-        start: Offset,
-        end: Offset,
-    },
-    Owned(Vec<u8>),
-}
-
-impl RecordBytes {
-    fn owned(payload: Vec<u8>) -> RecordBytes {
-        RecordBytes(Kept::Owned(payload))
-    }
-}
-
-impl AsRef<[u8]> for RecordBytes {
-    fn as_ref(&self) -> &[u8] {
-        match &self.0 {
-            Kept::Owned(payload) => payload,
-            Kept::Mapped {
-                segment,
-                start,
-                end,
-            } => match segment.bytes(*start..*end) {
-                Some(Cow::Borrowed(payload)) => payload,
-                // Only a range that was borrowed once is kept as `Mapped`, and what is published
-                // stays published and borrowed.
-                _ => &[],
-            },
-        }
     }
 }
 

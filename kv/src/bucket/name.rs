@@ -42,20 +42,32 @@ impl BucketName {
         BucketName(format!("{TOPICS}{partition}").into())
     }
 
+    /// The name of the system bucket of a partition that holds the snapshots of its buckets. No user
+    /// can give it to a bucket.
+    pub(crate) fn snapshots(partition: u16) -> BucketName {
+        BucketName(format!("{SNAPSHOTS}{partition}").into())
+    }
+
     /// A name that stands in the log: one that a user may give, or a system bucket's.
     pub(crate) fn stored(name: &str) -> Result<BucketName> {
-        let partition = name.strip_prefix(TOPICS).map(str::parse);
-        match partition {
-            Some(Ok(partition)) if BucketName::topics(partition).as_str() == name => {
-                Ok(BucketName::topics(partition))
+        for (prefix, system) in SYSTEM {
+            if let Some(Ok(partition)) = name.strip_prefix(prefix).map(str::parse)
+                && system(partition).as_str() == name
+            {
+                return Ok(system(partition));
             }
-            _ => BucketName::new(name),
         }
+        BucketName::new(name)
     }
 
     /// Whether it is a system bucket's, which listings do not show.
     pub(crate) fn is_system(&self) -> bool {
-        self.0.starts_with('$')
+        BucketName::is_of_system(&self.0)
+    }
+
+    /// Whether a bucket's name is a system bucket's.
+    pub(crate) fn is_of_system(name: &str) -> bool {
+        name.starts_with('$')
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -64,6 +76,16 @@ impl BucketName {
 }
 
 const TOPICS: &str = "$topics-";
+const SNAPSHOTS: &str = "$snapshots-";
+
+/// Makes the name of a partition's system bucket.
+type NameOf = fn(u16) -> BucketName;
+
+/// How the names of system buckets begin, and what makes them.
+const SYSTEM: [(&str, NameOf); 2] = [
+    (TOPICS, BucketName::topics),
+    (SNAPSHOTS, BucketName::snapshots),
+];
 
 impl fmt::Debug for BucketName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,16 +116,22 @@ mod tests {
     #[test]
     fn system_names_are_read_from_the_log_and_never_taken_from_a_user() {
         for partition in [0, 7, u16::MAX] {
-            let name = BucketName::topics(partition);
-            assert!(name.is_system());
-            assert_eq!(BucketName::stored(name.as_str()).unwrap(), name);
-            assert!(BucketName::new(name.as_str()).is_err());
+            for name in [
+                BucketName::topics(partition),
+                BucketName::snapshots(partition),
+            ] {
+                assert!(name.is_system());
+                assert_eq!(BucketName::stored(name.as_str()).unwrap(), name);
+                assert!(BucketName::new(name.as_str()).is_err());
+            }
         }
         assert!(!BucketName::stored("users").unwrap().is_system());
         for name in [
             "$topics-",
             "$topics-01",
             "$topics-65536",
+            "$snapshots",
+            "$snapshots-1a",
             "$other",
             "$",
             "-a",

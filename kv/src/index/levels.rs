@@ -33,6 +33,9 @@ pub(crate) struct Levels {
     /// Newest first.
     pub(crate) runs: Vec<Arc<Run>>,
     pub(crate) merged: Option<Arc<View>>,
+    /// The bases of merged segments from which what is alive was moved into these levels: they may be
+    /// dropped while somebody holds these, so nobody who does looks into them.
+    pub(crate) emptied: Arc<[u64]>,
 }
 
 /// A version of a key, and whether nothing newer of that key was sequenced when it was found.

@@ -117,14 +117,13 @@ impl Walk {
     ) -> Result<Walk, LevelError> {
         let mut walks = Vec::new();
         for memtable in &levels.memtables {
+            // Members first: who finds none because they have just retired finds the run.
+            let members = memtable.members_of(course.bucket);
             if let Some(run) = memtable.run() {
                 walks.extend(RunWalk::new(&run, log, course)?.map(Level::Run));
-            } else if let Some(members) = memtable.members_of(course.bucket) {
+            } else if let Some(members) = members {
                 members.settle();
                 walks.push(Level::Memtable(MemtableWalk::new(members, course)));
-            } else if memtable.run().is_some() {
-                // Just now: its members may have been there before.
-                return Err(LevelError::Retired);
             }
         }
         let archive = course.archive.iter().flat_map(|archive| archive.iter());

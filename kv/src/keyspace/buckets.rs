@@ -20,9 +20,10 @@ use crate::scan::Entries;
 pub(crate) enum Dropping {
     /// The drop is sequenced.
     Sequenced(cairn_log::Commit),
-    /// The log has no room for the drop's record: make some.
-    NoRoom,
-    /// A batch was sequenced for the bucket since the caller looked: look again.
+    /// The log has no room for so many bytes: make some.
+    NoRoom(usize),
+    /// A batch was sequenced for the bucket, or a snapshot taken, since the caller looked: look
+    /// again.
     Written,
 }
 
@@ -41,7 +42,7 @@ impl Keyspace {
         };
         let batch = lone_record(id, body);
         let mut sequencer = self.sequencer.lock();
-        let created = self.append_control(&mut sequencer, Claim::Write, &batch, |_| {})?;
+        let created = self.append_control(&mut sequencer, Claim::Write, &batch, |_, _| {})?;
         let Some((appended, time_ms)) = created else {
             return Ok(None);
         };
@@ -55,21 +56,24 @@ impl Keyspace {
         Ok(Some((bucket, appended.commit)))
     }
 
-    /// Sequences the drop of a bucket, unless a batch after `written` was sequenced for it. The
-    /// caller holds the catalogue's lock.
+    /// Sequences the drop of a bucket and the removal of its snapshots, in one batch; with `written`
+    /// only if it has no snapshots and no batch was sequenced for it after that version. The caller
+    /// holds the catalogue's lock.
     pub(crate) fn try_drop(
         &self,
         bucket: &Arc<BucketState>,
         written: Option<u64>,
     ) -> Result<Dropping> {
-        let batch = lone_record(bucket.id, Body::BucketDropped);
         let mut sequencer = self.sequencer.lock();
-        if written.is_some_and(|written| written != bucket.written()) {
+        let (batch, removed) = self.drop_batch(bucket.id);
+        let is_bare = |written| written == bucket.written() && removed.is_empty();
+        if !written.is_none_or(is_bare) {
             return Ok(Dropping::Written);
         }
         let settled = self.settled();
-        let note = |version| {
+        let note = |sequencer: &mut Sequencer, version| {
             bucket.drop_at(version);
+            self.enter_removed(sequencer, bucket.id, &removed, version);
             let mut dropping = self.dropping.lock();
             // The others are gone for every reader to come.
             dropping.retain(|bucket| bucket.dropped().is_some_and(|at| at >= settled));
@@ -77,7 +81,7 @@ impl Keyspace {
         };
         match self.append_control(&mut sequencer, Claim::Delete, &batch, note)? {
             Some((appended, _)) => Ok(Dropping::Sequenced(appended.commit)),
-            None => Ok(Dropping::NoRoom),
+            None => Ok(Dropping::NoRoom(batch.byte_len())),
         }
     }
 
@@ -88,7 +92,7 @@ impl Keyspace {
         sequencer: &mut Sequencer,
         claim: Claim,
         batch: &BatchBuffer,
-        note: impl FnOnce(u64),
+        note: impl FnOnce(&mut Sequencer, u64),
     ) -> Result<Option<(Appended, u64)>> {
         let time_ms = self.clock.now_ms();
         let durability = cairn_log::Durability::Local;
@@ -101,14 +105,21 @@ impl Keyspace {
         self.begin_segment(sequencer, &appended);
         let record = appended.offset.get() + BatchBuffer::FIRST_PLACE;
         sequencer.memtable.enter_control(record);
-        note(appended.offset.get());
+        note(sequencer, appended.offset.get());
         self.publish(sequencer, &appended, time_ms);
         Ok(Some((appended, time_ms)))
     }
 
-    /// Refuses if some key of the bucket is live in what is sequenced now; otherwise the version
-    /// of the newest batch sequenced for it before the look.
+    /// Refuses if the bucket has snapshots or some key of it is live in what is sequenced now;
+    /// otherwise the version of the newest batch sequenced for it before the look.
     pub(crate) fn check_empty(self: &Arc<Self>, bucket: &Arc<BucketState>) -> Result<u64> {
+        if !self.snapshots.lock().names(bucket.id).is_empty() {
+            let message = format!(
+                "the bucket {:?} still has snapshots; remove them, or remove it by force",
+                bucket.name
+            );
+            return Err(self.once_durable(Error::new(ErrorKind::BucketNotEmpty, message)));
+        }
         let written = bucket.written();
         let Some(newest) = Entries::first_sequenced(self, bucket)? else {
             return Ok(written);

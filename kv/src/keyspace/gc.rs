@@ -7,8 +7,8 @@
 //! choose    the merged segment below the history floor with the most dead bytes, by the counts
 //!           of the merges; the floor is raised first if it is due
 //! judge     every record of it, in key order; if more than half must be moved, leave it
-//! move      in small batches under the sequencer: a record whose key has been written since goes
-//!           out of the batch
+//! move      in small batches under the sequencer: a record whose key has been written since is
+//!           moved as a superseded version
 //! sync      everything that was sequenced when the last record was judged
 //! wait      until no reader holds levels from before the moves
 //! drop      the segment, its run, its counts
@@ -17,15 +17,16 @@
 //! # What is alive
 //!
 //! * The newest version of a key, if it is a value.
-//! * A superseded version that can be seen at the history floor or above it. It is moved as such:
-//!   who asks for the newest version skips it.
-//! * A tombstone, while another retained segment may hold an older version of its key: without it
-//!   an index made anew from the log would bring that version back.
+//! * A superseded version that can be seen at a snapshot, or at the history floor or above it. It is
+//!   moved as such: who asks for the newest version skips it.
+//! * A tombstone, while another retained segment may hold an older version of its key, or a snapshot
+//!   shows one: without it an index made anew from the log would bring that version back, or reads
+//!   of later moments would.
 //! * The creation and the drop of every bucket that ever was: ids are never given again, and a name
 //!   keeps its partition. They are moved each by itself and stand in any order then; whoever reads
 //!   them puts together what belongs together (`index::state`, `open`).
 //! * The newest history floor.
-//! * A piece of a large value, while `large` says so; history does not hold pieces.
+//! * A piece of a large value, while `large` says so; snapshots hold pieces, history does not.
 //!
 //! A version makes another one dead when it is sequenced; if that is lost before it is durable, so
 //! is the decision: the victim goes only after a sync that covers both.
@@ -37,6 +38,9 @@
 //! been dropped or it has lost an eighth more. Only what is merged is counted, and merges come
 //! before the log outgrows what they are worth.
 //!
+//! The counts take what snapshots hold for dead, so a segment that they fill is judged once: what they
+//! hold of it is noted then, and not counted as dead before a snapshot is removed.
+//!
 //! # A full disk
 //!
 //! Moves and tombstones then go into the log's reserve. What was deleted since the last merge is not
@@ -47,10 +51,9 @@
 mod floor;
 mod judge;
 mod relocate;
+mod victims;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use cairn_log::{Dropped, Offset};
@@ -61,7 +64,7 @@ use crate::error::Result;
 use crate::index::levels::{LevelError, Levels};
 use crate::index::run::{self, Run};
 use crate::index::state::{IndexState, SegmentRow};
-use judge::{Judged, Trial};
+use judge::{Judged, Judgement, Trial};
 use relocate::MOVE_RECORDS;
 
 /// What garbage collection remembers from step to step.
@@ -71,9 +74,18 @@ pub(super) struct Garbage {
     leaving: Vec<Leaving>,
     /// Segments that were judged and left: by base, the dead bytes and the drops at that time.
     left: HashMap<u64, (u64, u64)>,
+    /// What snapshots hold of those, by base.
+    held: HashMap<u64, Held>,
     /// How many segments have been dropped.
     drops: u64,
     search: Search,
+}
+
+/// What snapshots held of a segment when it was judged.
+struct Held {
+    bytes: u64,
+    /// How many snapshots had been removed by then.
+    removals: u64,
 }
 
 struct Leaving {
@@ -165,14 +177,24 @@ impl Keyspace {
         Ok(true)
     }
 
-    /// Notes how many victims there are, so that writers can tell whether they are too far ahead.
-    pub(super) fn note_victims(&self, maintenance: &Maintenance) {
+    /// Judges every merged segment below the floor, whatever is counted of it, as a search for space
+    /// does.
+    #[cfg(test)]
+    pub(crate) fn collect_everywhere(&self) -> Result<()> {
+        let mut maintenance = self.maintenance.lock();
         let levels = Arc::clone(&self.levels.read());
-        let state = levels.merged.as_ref().map(|merged| decode_state(merged));
-        let Some(Ok(state)) = state else { return };
-        let floor = self.floor().max(self.floor_due(&state));
-        let count = self.victims(&state, &maintenance.garbage, floor).count();
-        self.victims.store(count, Ordering::Relaxed);
+        let Some(merged) = &levels.merged else {
+            return Ok(());
+        };
+        let state =
+            decode_state(merged).map_err(|fault| super::maintain::merged_failure(&fault))?;
+        let floor = self.floor();
+        let rows: Vec<_> = self.movable(&state, &maintenance.garbage).collect();
+        for (row, _) in rows.into_iter().filter(|(row, _)| row.end <= floor) {
+            let moved = self.move_out(&mut maintenance, &levels, &state, &row, floor)?;
+            maintenance.garbage.leaving.extend(moved);
+        }
+        Ok(())
     }
 
     /// Judges a victim by what history shows from `floor` on, and moves what is alive in it; `None`
@@ -190,8 +212,15 @@ impl Keyspace {
         };
         let judged = self.judge_victim(&trial, row.end - row.base);
         let Judged { moves, forgotten } = match judged {
-            Ok(Some(judged)) => judged,
-            Ok(None) => return Ok(None),
+            Ok(Judgement::Goes(judged)) => judged,
+            Ok(Judgement::Stays { held_bytes }) => {
+                let held = Held {
+                    bytes: held_bytes,
+                    removals: trial.pinned.removals,
+                };
+                maintenance.garbage.held.insert(row.base, held);
+                return Ok(None);
+            }
             Err(LevelError::Run { base, fault }) => {
                 self.archive.lock().remove(&base);
                 return self
@@ -210,10 +239,16 @@ impl Keyspace {
         // What made records dead, and what was moved, is durable before the segment goes.
         self.log.barrier()?.wait()?;
         // Readers from here on find what was moved; those from before are waited for.
-        self.replace_levels(|current| Levels {
-            memtables: current.memtables.clone(),
-            runs: current.runs.clone(),
-            merged: current.merged.clone(),
+        let spans = self.log.segments();
+        let is_there = |base: &u64| spans.iter().any(|span| span.base.get() == *base);
+        self.replace_levels(|current| {
+            let emptied = current.emptied.iter().copied().filter(is_there);
+            Levels {
+                memtables: current.memtables.clone(),
+                runs: current.runs.clone(),
+                merged: current.merged.clone(),
+                emptied: emptied.chain([row.base]).collect(),
+            }
         });
         let held_by = self.superseded_levels.lock().clone();
         Ok(Some(Leaving {
@@ -231,7 +266,8 @@ impl Keyspace {
         row: &SegmentRow,
         floor: u64,
     ) -> Result<Option<Trial<'a>>> {
-        let archive = self.archive(levels)?;
+        // Also of segments that are empty and still there: they may hold older versions.
+        let archive = self.whole_archive(levels)?;
         let is_victim = |run: &&Arc<Run>| run.head().identity.base == row.base;
         let Some(victim) = archive.iter().find(is_victim).cloned() else {
             return Ok(None);
@@ -244,6 +280,7 @@ impl Keyspace {
             archive,
             victim,
             floor,
+            pinned: self.snapshots.lock().pinned(),
         }))
     }
 
@@ -277,66 +314,12 @@ impl Keyspace {
             let _ = run::remove_file(vfs, directory, number);
             garbage.leaving.remove(at);
             garbage.left.remove(&base);
+            garbage.held.remove(&base);
             garbage.drops += 1;
             self.figures.segments_dropped.add(1);
             return Ok(Drops::Done);
         }
         Ok(outcome)
-    }
-
-    /// The merged segments that are worth a judgement and that history no longer reads whole, each
-    /// with how much seems dead in it.
-    fn victims(
-        &self,
-        state: &IndexState,
-        garbage: &Garbage,
-        floor: u64,
-    ) -> impl Iterator<Item = (SegmentRow, u64)> {
-        let is_due = move |(row, dead): &(SegmentRow, u64)| {
-            let bytes = row.end - row.base;
-            let known = garbage.left.get(&row.base);
-            let is_left = known.is_some_and(|&(dead_then, drops_then)| {
-                drops_then == garbage.drops && *dead < dead_then + bytes / 8
-            });
-            row.end <= floor && 2 * dead > bytes && !is_left
-        };
-        self.movable(state, garbage).filter(is_due)
-    }
-
-    /// The victim with the most to give back.
-    fn choose(
-        &self,
-        state: &IndexState,
-        garbage: &Garbage,
-        floor: u64,
-    ) -> Option<(SegmentRow, u64)> {
-        self.victims(state, garbage, floor).max_by_key(rank)
-    }
-
-    /// The segment that a search looks at next: one below the history floor if it can be.
-    fn most_hopeful(&self, state: &IndexState, garbage: &Garbage) -> Option<SegmentRow> {
-        let floor = self.floor();
-        let judged = &garbage.search.judged;
-        let rows = self.movable(state, garbage);
-        let rows = rows.filter(|(row, _)| !judged.contains(&row.base));
-        let (row, _) = rows.max_by_key(|one| (one.0.end <= floor, rank(one)))?;
-        Some(row)
-    }
-
-    /// The merged segments that can be dropped once they are empty, each with how much seems dead
-    /// in it. What is pinned would be moved for nothing yet.
-    fn movable(
-        &self,
-        state: &IndexState,
-        garbage: &Garbage,
-    ) -> impl Iterator<Item = (SegmentRow, u64)> {
-        // Tombstones count as dead here: the judgement tells.
-        let dead_in = |row: &SegmentRow| row.dead_bytes() + row.tombstone_bytes;
-        let is_leaving = |base| garbage.leaving.iter().any(|leaving| leaving.base == base);
-        let rows = state.segments.iter();
-        let rows = rows
-            .filter(move |row| !is_leaving(row.base) && !self.log.is_pinned(Offset::new(row.end)));
-        rows.map(move |row| (*row, dead_in(row)))
     }
 }
 
@@ -346,13 +329,6 @@ enum Drops {
     HeldByReaders,
     /// There are none, or pins hold them.
     None,
-}
-
-/// By how dead they are; of those that are about as dead, the oldest: what is dead in it keeps
-/// tombstones alive.
-fn rank(&(row, dead): &(SegmentRow, u64)) -> (u64, Reverse<u64>) {
-    let sixteenths = dead * 16 / (row.end - row.base).max(1);
-    (sixteenths, Reverse(row.base))
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! history keeps. So a bucket at an earlier version is read from memtables and runs alone, those of
 //! merged segments included; the merged index has only the newest versions and is left out.
 //!
+//! Garbage collection also moves what snapshots show, so the moments of these can be read in the same
+//! way, and no others below the floor.
+//!
 //! The *floor* of a partition is the version from which on every moment can be read. It is logged,
 //! and durable, before the first version that it uncovers is dropped.
 
@@ -16,6 +19,7 @@ use super::{Keyspace, Past, Pin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::Levels;
 use crate::index::run::Run;
+use crate::record::BucketId;
 use crate::version::Version;
 
 impl Keyspace {
@@ -24,12 +28,14 @@ impl Keyspace {
         self.floor.load(Ordering::Acquire)
     }
 
-    /// Pins the moment of the newest batch at or below `version`, and tells that batch.
+    /// Pins the moment of the newest batch at or below `version`, for reads of a bucket, and tells
+    /// that batch.
     ///
     /// # Errors
     ///
-    /// `Compacted` if the version is below the floor or above what readers see.
-    pub(crate) fn pin_past(&self, version: Version) -> Result<(Pin, Version)> {
+    /// `Compacted` if the version is above what readers see, or below the floor and of no snapshot
+    /// of the bucket.
+    pub(crate) fn pin_past(&self, bucket: BucketId, version: Version) -> Result<(Pin, Version)> {
         let (now, head) = self.pin();
         let refuse = |why: String| Err(Error::new(ErrorKind::Compacted, why));
         if version > head {
@@ -42,15 +48,21 @@ impl Keyspace {
             self.log.barrier()?.wait()?;
         }
         let archive = self.archive(&now.levels)?;
-        let batch = self.log.batch_at_or_below(Offset::new(version.get()))?;
-        // After the levels: what the floor uncovers later is in them.
-        let floor = Version::new(self.floor());
-        if version < floor {
-            return refuse(format!(
-                "version {version} is no longer kept; the oldest that can be read is {floor}"
-            ));
-        }
-        let (batch, time_ms) = batch.unwrap_or((Offset::new(0), 0));
+        // After the levels: what the floor uncovers later, or a snapshot that is removed, is in them.
+        let of_snapshot = self.snapshots.lock().time_ms(bucket, version.get());
+        let (batch, time_ms) = match of_snapshot {
+            Some(time_ms) => (Offset::new(version.get()), time_ms),
+            None => {
+                let batch = self.log.batch_at_or_below(Offset::new(version.get()))?;
+                let floor = Version::new(self.floor());
+                if version < floor {
+                    return refuse(format!(
+                        "version {version} is no longer kept; the oldest that can be read is {floor}"
+                    ));
+                }
+                batch.unwrap_or((Offset::new(0), 0))
+            }
+        };
         let pin = Pin {
             watermark: version.get() + 1,
             past: Some(Past {
@@ -62,15 +74,25 @@ impl Keyspace {
         Ok((pin, Version::new(batch.get())))
     }
 
-    /// The runs of the segments that are merged in these levels, newest first.
+    /// The runs of the segments that are merged in these levels and may be looked into as long as
+    /// they are held, newest first.
     pub(super) fn archive(&self, levels: &Levels) -> Result<Vec<Arc<Run>>> {
+        self.archive_but(levels, &levels.emptied)
+    }
+
+    /// The same of all merged segments that are there, for who drops them.
+    pub(super) fn whole_archive(&self, levels: &Levels) -> Result<Vec<Arc<Run>>> {
+        self.archive_but(levels, &[])
+    }
+
+    fn archive_but(&self, levels: &Levels, left_out: &[u64]) -> Result<Vec<Arc<Run>>> {
         let covered = levels.covered();
         let mut runs = Vec::new();
         for span in self.log.segments().into_iter().rev() {
-            if span.end.get() > covered || span.base == span.end {
+            let base = span.base.get();
+            if span.end.get() > covered || span.base == span.end || left_out.contains(&base) {
                 continue;
             }
-            let base = span.base.get();
             let known = self.archive.lock().get(&base).cloned();
             let run = match known {
                 Some(run) => run,

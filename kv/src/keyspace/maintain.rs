@@ -268,6 +268,7 @@ impl Keyspace {
                 memtables,
                 runs,
                 merged: current.merged.clone(),
+                emptied: Arc::clone(&current.emptied),
             }
         });
         // Not before: current levels have no retired memtable.
@@ -433,6 +434,7 @@ impl Keyspace {
                 memtables: levels.memtables.clone(),
                 runs,
                 merged: levels.merged.clone(),
+                emptied: Arc::clone(&levels.emptied),
             }
         };
         let was_current = Arc::ptr_eq(&self.levels.read(), levels);
@@ -478,6 +480,7 @@ impl Keyspace {
                 memtables: levels.memtables.clone(),
                 runs,
                 merged,
+                emptied: Arc::clone(&levels.emptied),
             }
         };
         let current = Arc::clone(&self.levels.read());

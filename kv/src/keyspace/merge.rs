@@ -67,6 +67,7 @@ impl Keyspace {
                 memtables: current.memtables.clone(),
                 runs,
                 merged: Some(view),
+                emptied: Arc::clone(&current.emptied),
             }
         });
         self.figures.merges.add(1);

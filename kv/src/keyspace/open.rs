@@ -55,6 +55,7 @@ impl Keyspace {
             memtables: vec![Arc::clone(&first)],
             runs: Vec::new(),
             merged: None,
+            emptied: Arc::default(),
         });
         let keyspace = Keyspace {
             applied: AtomicU64::new(log.end().get()),
@@ -76,6 +77,7 @@ impl Keyspace {
             floor: AtomicU64::new(0),
             // Until a first pass has looked.
             next_deadline_ms: AtomicU64::new(0),
+            snapshots: Mutex::default(),
             live: Mutex::default(),
             victims: AtomicUsize::new(0),
             superseded_levels: Mutex::default(),
@@ -98,6 +100,7 @@ impl Keyspace {
             memtables: Vec::new(),
             runs: Vec::new(),
             merged: Some(view),
+            emptied: Arc::default(),
         };
         let mut opening = Opening::new(self, &state);
         let spans = self.log.segments();

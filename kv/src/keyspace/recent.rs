@@ -131,6 +131,7 @@ impl Keyspace {
             memtables: memtables.cloned().collect(),
             runs: Vec::new(),
             merged: None,
+            emptied: Arc::default(),
         }))
     }
 }

@@ -401,7 +401,7 @@ impl Keyspace {
     }
 
     /// Enters a batch into the memtable.
-    fn apply(
+    pub(super) fn apply(
         &self,
         sequencer: &mut Sequencer,
         bucket: &Arc<BucketState>,
@@ -455,6 +455,7 @@ impl Keyspace {
                 memtables: std::iter::once(Arc::clone(&memtable)).chain(kept).collect(),
                 runs: levels.runs.clone(),
                 merged: levels.merged.clone(),
+                emptied: Arc::clone(&levels.emptied),
             }
         });
         *sequencer = Sequencer::new(memtable);
@@ -555,9 +556,9 @@ struct Judged {
 }
 
 /// A batch encoded for the log, and what will be entered of it.
-struct Draft<'a> {
+pub(super) struct Draft<'a> {
     bucket: BucketId,
-    buffer: BatchBuffer,
+    pub(super) buffer: BatchBuffer,
     entries: SmallVec<[DraftEntry<'a>; 1]>,
     has_puts: bool,
     has_deletes: bool,
@@ -577,7 +578,7 @@ impl DraftEntry<'_> {
 }
 
 impl<'a> Draft<'a> {
-    fn encode(
+    pub(super) fn encode(
         bucket: BucketId,
         operations: impl ExactSizeIterator<Item = OperationRef<'a>>,
         clock: &BelievedClock,
@@ -653,7 +654,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Keeps the buffer for this thread's next write, unless it has grown large.
-    fn recycle(mut self) {
+    pub(super) fn recycle(mut self) {
         if self.buffer.byte_len() <= BUFFER_BYTES_KEPT {
             self.buffer.clear();
             BUFFER.set(Some(self.buffer));

@@ -12,7 +12,8 @@ use super::maintain::{MERGED_NAME, index_io, merged_failure, run_failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::merged::View;
 use crate::index::run::{self, Run};
-use crate::record::Record;
+use crate::record::{Body, Record};
+use crate::snapshot;
 use crate::status::Verified;
 
 impl Keyspace {
@@ -25,19 +26,29 @@ impl Keyspace {
     pub(crate) fn verify(&self) -> Result<Verified> {
         let mut verified = Verified::default();
         let mut outcome = Ok(());
+        let snapshots = self.pins().system().map(|system| system.id);
         self.log.replay(Offset::default(), |batch| {
             verified.batches += 1;
             for (offset, payload) in batch.records() {
                 verified.records += 1;
-                if let Err(malformed) = Record::decode(payload) {
-                    let partition = self.log.id();
-                    let message = format!(
-                        "the record at offset {offset} of partition {partition} is damaged: \
-                         {malformed}"
-                    );
-                    outcome = Err(Error::new(ErrorKind::Corrupt, message));
-                    return ControlFlow::Break(());
-                }
+                let why = match Record::decode(payload) {
+                    Err(malformed) => malformed.to_string(),
+                    Ok(record) => match record.body {
+                        Body::Put(put) if Some(record.bucket) == snapshots => {
+                            match snapshot::decode(put.key, put.value) {
+                                Ok(_) => continue,
+                                Err(error) => error.message().to_owned(),
+                            }
+                        }
+                        _ => continue,
+                    },
+                };
+                let partition = self.log.id();
+                let message = format!(
+                    "the record at offset {offset} of partition {partition} is damaged: {why}"
+                );
+                outcome = Err(Error::new(ErrorKind::Corrupt, message));
+                return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         })?;

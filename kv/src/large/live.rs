@@ -2,7 +2,7 @@
 
 use super::piece::PieceKey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::versions::Kind;
+use crate::index::versions::{Kind, Location};
 use crate::keyspace::{Keyspace, Pin};
 use crate::record::BucketId;
 
@@ -10,7 +10,9 @@ impl Keyspace {
     /// Whether a piece is still needed; `bucket` is an internal one and `key` a key of it. The
     /// answer "no" is final.
     ///
-    /// Cost: one look-up of the owner's key; of a large value also its commit record.
+    /// Cost: one look-up of the owner's key; of a large value also its commit record. If that is
+    /// superseded and the bucket has snapshots, the same for each version of the owner that they
+    /// show, and as many more as the logarithm of their number.
     ///
     /// # Errors
     ///
@@ -27,8 +29,51 @@ impl Keyspace {
         let uses = self.uses();
         let live = uses.is_held(upload)
             || !self.is_superseded(bucket.owner(), owner, upload)?
+            // After the newest version: a snapshot that shows what that supersedes is known by now.
+            || self.is_in_snapshot(bucket.owner(), owner, upload)?
             || uses.is_held(upload);
         Ok(live)
+    }
+
+    /// Whether a snapshot shows the commit of `upload`.
+    fn is_in_snapshot(&self, bucket: BucketId, owner: &[u8], upload: u64) -> Result<bool> {
+        // The commit is above the name of its upload.
+        let moments = self.pins().above(bucket, upload);
+        let shown = |moment: u64| self.newest_at(bucket, owner, moment);
+        let (Some(&first), Some(&last)) = (moments.first(), moments.last()) else {
+            return Ok(false);
+        };
+        let mut ranges = vec![(0, shown(first)?, moments.len() - 1, shown(last)?)];
+        while let Some((first, at_first, last, at_last)) = ranges.pop() {
+            if self.is_commit(bucket, owner, &at_first, upload)?
+                || self.is_commit(bucket, owner, &at_last, upload)?
+            {
+                return Ok(true);
+            }
+            // Where the ends show one version, all between them do.
+            if at_first.version != at_last.version && last - first > 1 {
+                let middle = first.midpoint(last);
+                let at_middle = shown(moments[middle])?;
+                ranges.push((first, at_first, middle, at_middle));
+                ranges.push((middle, at_middle, last, at_last));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the version of a key that stands at `location` is the commit of `upload`.
+    fn is_commit(
+        &self,
+        bucket: BucketId,
+        owner: &[u8],
+        location: &Location,
+        upload: u64,
+    ) -> Result<bool> {
+        if location.version <= upload || location.kind != Kind::Large {
+            return Ok(false);
+        }
+        let (_, large) = self.read_large(bucket, owner, location)?;
+        Ok(large.upload == upload)
     }
 
     /// Whether a version of a key that is newer than this one is durable. Once so, it stays so.

@@ -13,6 +13,7 @@ mod moving;
 mod reads;
 mod retired;
 mod scans;
+mod snapshots;
 mod threads;
 mod transactions;
 
@@ -78,5 +79,15 @@ fn kind<T>(result: Result<T>) -> ErrorKind {
     match result {
         Ok(_) => panic!("that should have been refused"),
         Err(error) => error.kind(),
+    }
+}
+
+/// Removes what an open makes again from the log.
+fn erase_index(disk: &SimulatedDisk) {
+    for path in disk.paths() {
+        let suffix = path.extension().unwrap_or_default();
+        if suffix == "run" || suffix == "redb" {
+            disk.erase(&path);
+        }
     }
 }

@@ -19,7 +19,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::replay::{damaged, next_batch};
-use super::{Kept, Partition, RecordBytes, SegmentPin, Tail};
+use super::{Partition, RecordBytes, SegmentPin, Tail};
 use crate::error::{Error, Result};
 use crate::frame::{BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, Records};
 use crate::identity::{Offset, SegmentNumber};
@@ -172,11 +172,7 @@ fn read_batch(segment: &Arc<Segment>, offset: Offset, end: Offset) -> Result<Tai
         .collect::<Result<_>>()?;
     let body = match bytes {
         std::borrow::Cow::Owned(bytes) => RecordBytes::owned(bytes),
-        std::borrow::Cow::Borrowed(_) => RecordBytes(Kept::Mapped {
-            segment: Arc::clone(segment),
-            start,
-            end: batch_end,
-        }),
+        std::borrow::Cow::Borrowed(_) => RecordBytes::mapped(Arc::clone(segment), start, batch_end),
     };
     Ok(TailBatch {
         offset,

@@ -1,6 +1,8 @@
 use std::ops::ControlFlow;
 
 use super::*;
+use crate::commit::Commit;
+use crate::frame::BatchBuffer;
 use crate::log::Log;
 use crate::segment::PAGE_BYTES;
 use crate::testing::{SEGMENT_BYTES, append, open_on};

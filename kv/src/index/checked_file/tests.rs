@@ -5,7 +5,7 @@ use cairn_log::vfs::{MemoryDisk, Vfs};
 use redb::StorageBackend;
 
 use super::*;
-use crate::testing::Random;
+use crate::testing::{Random, seeds};
 
 const PATH: &str = "index";
 const IDENTITY: &[u8] = b"log and partition";
@@ -348,8 +348,7 @@ fn the_last_sequence_is_neither_read_nor_written() {
 
 #[test]
 fn synced_pages_survive_whatever_becomes_of_later_writes() {
-    let seeds = seeds(60);
-    for seed in 1..=seeds {
+    for seed in seeds(60) {
         let mut random = Random(seed * 31 + 1);
         let disk = SimulatedDisk::new(seed);
         const PAGES: usize = 2 * SECTOR_SUMS;
@@ -399,9 +398,4 @@ fn synced_pages_survive_whatever_becomes_of_later_writes() {
             header[0]
         );
     }
-}
-
-fn seeds(few: u64) -> u64 {
-    let asked = std::env::var("CAIRN_SEEDS").ok();
-    asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
 }

@@ -5,7 +5,7 @@ use cairn_log::vfs::MemoryDisk;
 use cairn_log::vfs::simulated::{SimulatedDisk, Survival};
 
 use super::*;
-use crate::testing::Random;
+use crate::testing::{Random, seeds};
 
 mod crash;
 mod damage;
@@ -27,11 +27,6 @@ fn open(vfs: &Arc<dyn Vfs>) -> Result<Merged, Fault> {
 
 fn memory() -> Arc<dyn Vfs> {
     Arc::new(MemoryDisk::default())
-}
-
-fn seeds(few: u64) -> u64 {
-    let asked = std::env::var("CAIRN_SEEDS").ok();
-    asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
 }
 
 fn entry(record: u64, version: u64) -> Entry {

@@ -25,7 +25,8 @@ impl Keyspace {
         batch.record(|bytes| record.encode(bytes));
         let commit = loop {
             let mut sequencer = self.sequencer.lock();
-            let appended = self.append_control(&mut sequencer, Claim::Collect, &batch, |_| {})?;
+            let appended =
+                self.append_control(&mut sequencer, Claim::Collect, &batch, |_, _| {})?;
             drop(sequencer);
             match appended {
                 Some((appended, _)) => break appended.commit,

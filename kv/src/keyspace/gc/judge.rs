@@ -16,6 +16,7 @@ use crate::index::versions::{Kind, Location};
 use crate::keyspace::Keyspace;
 use crate::keyspace::sweep::Doomed;
 use crate::record::{Body, BucketId, Malformed, Moved, Origin, Record};
+use crate::snapshot::pins::Pinned;
 
 /// What is to be done with a record of a victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +24,19 @@ pub(super) enum Verdict {
     Dead,
     /// The newest version of its key.
     Current,
-    /// History keeps it.
+    /// History or a snapshot keeps it.
     Superseded,
     /// A piece that no value needs: it goes from the index as well.
     Forgotten,
+}
+
+/// What becomes of a victim.
+pub(super) enum Judgement {
+    /// It goes, once these are done.
+    Goes(Judged),
+    /// More than half of it would have to be moved. Of that, snapshots alone hold at least so many
+    /// bytes.
+    Stays { held_bytes: u64 },
 }
 
 /// What is to be done with a victim's records.
@@ -36,6 +46,7 @@ pub(super) struct Judged {
 }
 
 /// A record that is to be moved.
+#[derive(Clone)]
 pub(super) struct Move {
     pub(super) place: Place,
     pub(super) verdict: Verdict,
@@ -53,17 +64,21 @@ pub(super) struct Trial<'a> {
     pub(super) archive: Vec<Arc<Run>>,
     pub(super) victim: Arc<Run>,
     pub(super) floor: u64,
+    /// What snapshots hold. Those taken later are above the floor, as is whatever supersedes what
+    /// they show.
+    pub(super) pinned: Pinned,
 }
 
 impl Keyspace {
-    /// The records of a victim that are to be moved, or `None` if they are more than half of it.
+    /// Judges every record of a victim, until it is clear that more than half of it stays.
     pub(super) fn judge_victim(
         &self,
         trial: &Trial<'_>,
         segment_bytes: u64,
-    ) -> std::result::Result<Option<Judged>, LevelError> {
+    ) -> std::result::Result<Judgement, LevelError> {
         let victim = &trial.victim;
-        let (mut moves, mut forgotten, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut moves, mut forgotten) = (Vec::new(), Vec::new());
+        let (mut bytes, mut held_bytes) = (0, 0);
         let mut places = Vec::new();
         let mut next = 0;
         while next < victim.len() {
@@ -92,8 +107,12 @@ impl Keyspace {
                     Verdict::Current | Verdict::Superseded => {}
                 }
                 bytes += record_bytes + MOVED_BYTES;
+                if trial.is_held(bucket, verdict, &location) {
+                    // As it would stand once moved, so that what fills half is half.
+                    held_bytes += record_bytes + MOVED_BYTES;
+                }
                 if 2 * bytes > segment_bytes {
-                    return Ok(None);
+                    return Ok(Judgement::Stays { held_bytes });
                 }
                 moves.push(Move {
                     place: *place,
@@ -103,7 +122,7 @@ impl Keyspace {
                 });
             }
         }
-        Ok(Some(Judged { moves, forgotten }))
+        Ok(Judgement::Goes(Judged { moves, forgotten }))
     }
 
     fn read_record(
@@ -156,32 +175,67 @@ impl Keyspace {
                 Verdict::Forgotten
             });
         }
-        if newest.record == location.record {
-            // Above the floor a tombstone also ends what history shows of its key.
-            let is_needed = location.kind != Kind::Tombstone
-                || location.version > trial.floor
-                || trial.has_older(hash, bucket, key, location.version)?;
-            return Ok(if is_needed {
-                Verdict::Current
-            } else {
-                Verdict::Dead
-            });
-        }
-        if newest.version <= trial.floor {
-            return Ok(Verdict::Dead);
-        }
-        // The version that is seen at the floor, or this one's own moment if that is later.
-        let watermark = location.version.max(trial.floor) + 1;
-        let seen = trial.ever(self, hash, bucket, key, watermark)?;
-        Ok(if seen.record == location.record {
-            Verdict::Superseded
+        let verdict = if newest.record == location.record {
+            Verdict::Current
         } else {
-            Verdict::Dead
-        })
+            // If it is not seen at the first moment that can be read, it is at none.
+            let moment = trial.first_moment(bucket, location.version);
+            if newest.version <= moment
+                || trial.ever(self, hash, bucket, key, moment + 1)?.record != location.record
+            {
+                return Ok(Verdict::Dead);
+            }
+            Verdict::Superseded
+        };
+        let is_needed = location.kind != Kind::Tombstone
+            // Above the floor a tombstone also ends what history shows of its key.
+            || location.version > trial.floor
+            || trial.has_older(hash, bucket, key, location.version)?
+            || trial.hides_pinned(self, hash, bucket, key, location.version)?;
+        Ok(if is_needed { verdict } else { Verdict::Dead })
     }
 }
 
 impl Trial<'_> {
+    /// The first moment from `version` on that can be read: a snapshot's, or one of history.
+    fn first_moment(&self, bucket: BucketId, version: u64) -> u64 {
+        let of_history = version.max(self.floor);
+        let of_snapshot = self.pinned.least_from(bucket, version);
+        of_snapshot.map_or(of_history, |moment| moment.min(of_history))
+    }
+
+    /// Whether a snapshot shows an older version of a key, perhaps one of the victim, which will be
+    /// moved: then a tombstone is needed for later moments.
+    fn hides_pinned(
+        &self,
+        keyspace: &Keyspace,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        version: u64,
+    ) -> std::result::Result<bool, LevelError> {
+        let Some(moment) = self.pinned.greatest_below(bucket, version) else {
+            return Ok(false);
+        };
+        let shown = self.ever(keyspace, hash, bucket, key, moment + 1)?;
+        Ok(shown.version != 0)
+    }
+
+    /// Whether a record that stays does so at least for a snapshot.
+    fn is_held(&self, bucket: BucketId, verdict: Verdict, location: &Location) -> bool {
+        let version = location.version;
+        match verdict {
+            Verdict::Superseded => {
+                let least = self.pinned.least_from(bucket, version);
+                least.is_some_and(|moment| moment <= version.max(self.floor))
+            }
+            Verdict::Current if location.kind == Kind::Tombstone => {
+                self.pinned.greatest_below(bucket, version).is_some()
+            }
+            Verdict::Current | Verdict::Dead | Verdict::Forgotten => false,
+        }
+    }
+
     fn ever(
         &self,
         keyspace: &Keyspace,
@@ -204,14 +258,15 @@ impl Trial<'_> {
         key: &[u8],
         version: u64,
     ) -> std::result::Result<bool, LevelError> {
-        let mut retired = Vec::new();
+        // None of them is retired meanwhile: only who holds the maintenance lock retires one, and
+        // that is who judges. What was sequenced since is newer anyway.
         for memtable in &self.levels.memtables {
+            debug_assert!(memtable.run().is_none(), "a memtable retired under a trial");
             if memtable.locate_ever(hash, bucket, key, version).version != 0 {
                 return Ok(true);
             }
-            retired.extend(memtable.run());
         }
-        for run in retired.iter().chain(&self.others) {
+        for run in &self.others {
             let may = run.may_hold_below(hash, version);
             if may.map_err(|fault| run_error(run, fault))? {
                 return Ok(true);

@@ -1,8 +1,8 @@
 //! Relocation: writing once more, at the end of the log, what is alive in a victim.
 //!
 //! In small batches through the same order as writes. A record whose key has been written since it
-//! was judged goes out of its batch; one of which that cannot be told fails the step, and the victim
-//! stays.
+//! was judged is moved as a superseded one: the moment before that write can still be read. If that
+//! cannot be told of a record, the step fails and the victim stays.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use crate::keyspace::sweep::{BATCH_KEYS, Doomed};
 use crate::record::{BucketId, Moved, Origin, Record};
 
 impl Keyspace {
-    /// Writes records once more at the end of the log, but those whose key has been written since
-    /// they were judged.
+    /// Writes records once more at the end of the log; those whose key has been written since they
+    /// were judged as superseded ones, since what was written is above the floor.
     pub(super) fn move_batch(
         &self,
         maintenance: &mut Maintenance,
         trial: &Trial<'_>,
         moves: &[Move],
     ) -> Result<()> {
-        let mut moves: Vec<&Move> = moves.iter().collect();
+        let mut moves = moves.to_vec();
         while !moves.is_empty() {
             let mut batch = BatchBuffer::new();
             let mut entered = Vec::with_capacity(moves.len());
@@ -48,11 +48,14 @@ impl Keyspace {
                     self.make_room_for_moves(maintenance, Claim::Collect, batch.byte_len())?
                 }
                 Sequenced::Overtaken(stale) => {
-                    let mut index = 0;
-                    moves.retain(|_| {
-                        index += 1;
-                        !stale.contains(&(index - 1))
-                    });
+                    // From the back, so that the places of the others stay what they are.
+                    for &index in stale.iter().rev() {
+                        if entered[index].bucket.is_pieces() {
+                            moves.remove(index);
+                        } else {
+                            moves[index].verdict = Verdict::Superseded;
+                        }
+                    }
                 }
             }
         }
@@ -102,7 +105,7 @@ impl Keyspace {
     fn sequence_moves(
         &self,
         trial: &Trial<'_>,
-        moves: &[&Move],
+        moves: &[Move],
         batch: &BatchBuffer,
         entered: &[Entered],
     ) -> Result<Sequenced> {
@@ -156,9 +159,10 @@ impl Keyspace {
     }
 
     /// Enters moves that are written into the memtable of their segment, which is still there: only
-    /// who maintains takes one away, and that is us. A key that was written since its move was
-    /// sequenced is left as it is: its newer version is durable before the victim goes.
-    fn enter_moved(&self, moves: &[&Move], entered: &[Entered], offset: u64, base: u64) {
+    /// who maintains takes one away, and that is us. A version that was overtaken since its move was
+    /// sequenced is superseded here, although its record does not say so: that stands before the
+    /// newer one in the log.
+    fn enter_moved(&self, moves: &[Move], entered: &[Entered], offset: u64, base: u64) {
         let _sequencer = self.sequencer.lock();
         let levels = Arc::clone(&self.levels.read());
         let is_it = |memtable: &&Arc<Memtable>| memtable.base() == base;
@@ -177,6 +181,9 @@ impl Keyspace {
             }
             let newest = levels.locate_in_memory(one.hash, bucket, key, u64::MAX);
             if newest.location.version > one.version {
+                if !bucket.is_pieces() {
+                    memtable.enter_superseded(&members, bucket, one.hash, key, location);
+                }
                 continue;
             }
             let is_newer = memtable.enter(&members, bucket, one.hash, key, location);
@@ -242,7 +249,7 @@ impl Keyspace {
             loop {
                 let mut sequencer = self.sequencer.lock();
                 if self
-                    .append_control(&mut sequencer, Claim::Collect, &batch, |_| {})?
+                    .append_control(&mut sequencer, Claim::Collect, &batch, |_, _| {})?
                     .is_some()
                 {
                     break;

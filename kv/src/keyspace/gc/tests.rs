@@ -7,6 +7,7 @@ use cairn_log::{BatchBuffer, Claim};
 use super::*;
 use crate::error::ErrorKind;
 use crate::record::{Body, BucketId, Origin, Record};
+use crate::snapshot::pins::Pinned;
 use crate::{Bucket, Store};
 
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -99,7 +100,7 @@ fn a_record_of_which_nobody_can_tell_whether_it_was_overtaken_keeps_its_segment(
     let trial = keyspace.trial(&levels, &state, &row, floor);
     let trial = trial.unwrap().unwrap();
     let judged = keyspace.judge_victim(&trial, row.end - row.base);
-    let Ok(Some(Judged { moves, .. })) = judged else {
+    let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
         panic!("a victim is less than half alive");
     };
     assert!(!moves.is_empty());
@@ -124,6 +125,122 @@ fn a_record_of_which_nobody_can_tell_whether_it_was_overtaken_keeps_its_segment(
     settle(&store);
     assert!(!bases(&bucket).contains(&row.base));
     assert_whole(&disk, store, bucket);
+}
+
+#[test]
+fn a_version_that_is_overtaken_while_it_is_moved_stays_in_history() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let keyspace = bucket.keyspace();
+    let moment = bucket.version();
+    {
+        let levels = Arc::clone(&keyspace.levels.read());
+        let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
+        let row = state.segments[0];
+        let floor = keyspace.floor().max(keyspace.floor_due(&state));
+        let trial = keyspace.trial(&levels, &state, &row, floor);
+        let trial = trial.unwrap().unwrap();
+        let judged = keyspace.judge_victim(&trial, row.end - row.base);
+        let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
+            panic!("a victim is less than half alive");
+        };
+        assert!(moves.len() > 2);
+        // Before its move is sequenced, one of the keys is put and another one deleted.
+        put_round(&bucket, 0..1, 7);
+        bucket.delete(1_u32.to_be_bytes()).unwrap();
+        keyspace.raise_floor(floor).unwrap();
+        let mut maintenance = keyspace.maintenance.lock();
+        keyspace.move_controls(&mut maintenance, &trial).unwrap();
+        keyspace
+            .move_batch(&mut maintenance, &trial, &moves)
+            .unwrap();
+        keyspace.log().barrier().unwrap().wait().unwrap();
+        drop(trial);
+        let dropped = keyspace.log().drop_segment(Offset::new(row.base));
+        assert_eq!(dropped.unwrap(), Dropped::Done);
+        keyspace.archive.lock().remove(&row.base);
+    }
+    let look = |bucket: &Bucket| {
+        let view = bucket.at(moment).unwrap();
+        for number in 0..KEYS / 4 {
+            let found = view.get(number.to_be_bytes()).unwrap();
+            assert_eq!(found.unwrap().value[0], 1, "{number}");
+        }
+        let newest = [0, 1, 2_u32].map(|number| bucket.get(number.to_be_bytes()).unwrap());
+        let newest = newest.map(|entry| entry.map(|entry| entry.value[0]));
+        assert_eq!(newest, [Some(7), None, Some(1)]);
+    };
+    look(&bucket);
+    drop((store, bucket));
+    let (_store, bucket) = open(&Arc::new(disk.process_death()), u64::MAX);
+    look(&bucket);
+}
+
+#[test]
+fn a_view_of_the_past_looks_into_no_segment_that_may_be_dropped_under_it() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let version = bucket.version();
+    // A scan holds the victim although it is empty by now: it is dropped behind the view.
+    let scan = bucket.scan(crate::Scan::default()).unwrap();
+    settle(&store);
+    let leaving = bucket.keyspace().maintenance.lock().garbage.leaving[0].base;
+    let view = bucket.at(version).unwrap();
+    drop(scan);
+    settle(&store);
+    assert!(!bases(&bucket).contains(&leaving));
+    let rows = view.scan(&crate::Scan::default());
+    let rows: crate::Result<Vec<_>> = rows.collect();
+    assert_eq!(rows.unwrap().len(), KEYS as usize);
+    for number in 0..KEYS {
+        let entry = view.get(number.to_be_bytes()).unwrap().unwrap();
+        let round = if number < KEYS / 4 { 1 } else { 5 };
+        assert_eq!(entry.value[0], round, "{number}");
+    }
+}
+
+#[test]
+fn what_a_snapshot_fills_is_judged_once_until_it_is_removed() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = open(&disk, u64::MAX);
+    for part in 0..10 {
+        put_round(&bucket, part * 100..(part + 1) * 100, 1);
+        settle(&store);
+    }
+    bucket.snapshot("s").unwrap();
+    let before = bases(&bucket);
+    for part in 0..10 {
+        put_round(&bucket, part * 100..(part + 1) * 100, 2);
+        settle(&store);
+    }
+    let keyspace = bucket.keyspace();
+    let held = |base: &u64| keyspace.maintenance.lock().garbage.held.contains_key(base);
+    assert!(before.iter().filter(|&base| held(base)).count() > 40);
+    // Whatever is collected from now on, none of them is a victim again.
+    let victims = || {
+        let levels = Arc::clone(&keyspace.levels.read());
+        let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
+        let mut maintenance = keyspace.maintenance.lock();
+        maintenance.garbage.drops += 1;
+        let floor = keyspace.floor();
+        let victims = keyspace.victims(&state, &maintenance.garbage, floor);
+        victims
+            .map(|(row, _)| row.base)
+            .filter(|base| before.contains(base))
+            .count()
+    };
+    // But those that were judged before the floor had passed the snapshot: these once more.
+    victims();
+    settle(&store);
+    assert_eq!(victims(), 0);
+    assert!(before.iter().all(|base| bases(&bucket).contains(base)));
+    bucket.remove_snapshot("s").unwrap();
+    assert!(victims() > 40);
+    settle(&store);
+    let left = bases(&bucket);
+    let left = left.iter().filter(|&base| before.contains(base)).count();
+    // History still shows the last quarter or so as it was.
+    assert!(2 * left < before.len(), "{left} of {}", before.len());
 }
 
 #[test]
@@ -168,7 +285,7 @@ fn a_control_record_that_verifies_but_means_nothing_here_is_an_error_and_no_deat
         let mut batch = BatchBuffer::new();
         batch.record(|bytes| bytes.extend_from_slice(payload));
         let mut sequencer = keyspace.sequencer.lock();
-        let appended = keyspace.append_control(&mut sequencer, Claim::Write, &batch, |_| {});
+        let appended = keyspace.append_control(&mut sequencer, Claim::Write, &batch, |_, _| {});
         drop(sequencer);
         appended.unwrap().unwrap().0.commit.wait().unwrap();
         keyspace.log().seal().unwrap();
@@ -183,6 +300,7 @@ fn a_control_record_that_verifies_but_means_nothing_here_is_an_error_and_no_deat
             archive: levels.runs.clone(),
             victim: Arc::clone(&levels.runs[0]),
             floor: 0,
+            pinned: Pinned::default(),
         };
         let moved = keyspace.move_controls(&mut maintenance, &trial);
         assert_eq!(moved.unwrap_err().kind(), ErrorKind::Corrupt);

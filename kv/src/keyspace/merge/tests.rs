@@ -50,6 +50,7 @@ fn merge_oldest(keyspace: &Keyspace, count: usize) {
         memtables: levels.memtables.clone(),
         runs: levels.runs[levels.runs.len() - count..].to_vec(),
         merged: levels.merged.clone(),
+        emptied: Arc::clone(&levels.emptied),
     };
     let mut maintenance = keyspace.maintenance.lock();
     keyspace.merge(&mut maintenance, &Arc::new(oldest)).unwrap();

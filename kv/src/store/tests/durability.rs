@@ -4,7 +4,11 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use cairn_log::BatchBuffer;
+
 use super::*;
+use crate::bucket::name::BucketName;
+use crate::record::{Body, Origin, Record};
 
 fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     let mut context = Context::from_waker(Waker::noop());
@@ -346,4 +350,79 @@ fn a_large_segment_is_replayed_as_it_was_written() {
     let store = bench.open();
     assert_eq!(told(&store), before);
     store.verify().unwrap();
+}
+
+#[test]
+fn what_a_large_segment_cannot_enter_refuses_to_open() {
+    let mut bench = Bench::new(1);
+    bench.options = bench.options.segment_bytes(16 << 20);
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    for number in 0..40_u32 {
+        bucket.put(number.to_be_bytes(), vec![1; 50_000]).unwrap();
+    }
+    let id = store.0.existing(&BucketName::new("b").unwrap()).unwrap().id;
+    // Each of the two is sound, so only who enters them finds what is wrong.
+    let mut batch = BatchBuffer::new();
+    for _ in 0..2 {
+        let record = Record {
+            origin: Origin::Here {
+                place: batch.next_place(),
+            },
+            bucket: id,
+            body: Body::Delete {
+                key: b"twice",
+                expired: false,
+            },
+        };
+        batch.record(|bytes| record.encode(bytes));
+    }
+    let log = &store.0.log.partitions()[0];
+    let appended = log.try_append(&batch, START_MS, cairn_log::Durability::Local);
+    appended.unwrap().unwrap().commit.wait().unwrap();
+    let bytes = store.status().partitions[0].bytes;
+    assert!(bytes > 1 << 20, "another thread enters what is read");
+    drop((store, bucket));
+    let error = bench.try_open().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(
+        error.message().contains("its batch has written already"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_bucket_is_as_new_after_a_replay_as_its_newest_batch_whatever_was_moved_behind_it() {
+    let mut bench = Bench::new(1);
+    let options = bench.options.clone().merge_entries(1).history_bytes_min(0);
+    bench.options = options.segment_bytes(16 << 10);
+    let mut store = bench.open();
+    let mut bucket = store.bucket("b").unwrap();
+    let written = |store: &Store| {
+        let state = store.0.existing(&BucketName::new("b").unwrap());
+        state.unwrap().written()
+    };
+    let moved_bytes = |store: &Store| store.status().partitions[0].index.moved_bytes;
+    let mut moves = 0;
+    for round in 0..20_u32 {
+        for number in 0..20_u32 {
+            // Some keys are old, and are moved again and again.
+            if number >= 6 || round == 0 {
+                bucket.put(number.to_be_bytes(), vec![1; 900]).unwrap();
+            }
+            let moved = moved_bytes(&store);
+            while store.step().unwrap() {}
+            let has_moved = moved_bytes(&store) > moved;
+            if has_moved || number % 5 == 0 {
+                let before = written(&store);
+                // A close leaves the segment as it is: new records, then old ones, then new ones.
+                drop((store, bucket));
+                store = bench.open();
+                bucket = store.open_bucket("b").unwrap();
+                assert_eq!(written(&store), before, "round {round}, {number}");
+                moves += usize::from(has_moved);
+            }
+        }
+    }
+    assert!(moves > 5, "{moves}");
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use cairn_log::vfs::simulated::Survival;
 
 use super::*;
+use crate::testing::stride;
 
 /// Small, so that there are many.
 const SEGMENT: u64 = 64 << 10;
@@ -200,12 +201,7 @@ fn law_1_and_5_at_every_call_on_a_full_disk() {
     let calls = calm.disk.calls();
     drop((bucket, store));
     // Every call of a few of them, and all in the larger run.
-    let stride = if std::env::var_os("CAIRN_SEEDS").is_some() {
-        1
-    } else {
-        5
-    };
-    for call in (first + 1..=calls).step_by(stride) {
+    for call in (first + 1..=calls).step_by(stride(5)) {
         let bench = bench(1);
         let (store, bucket, mut held) = full(&bench);
         bench.disk.reseed(call);
@@ -231,15 +227,6 @@ fn law_1_and_5_at_every_call_on_a_full_disk() {
             let digest = store.state_digest().unwrap();
             drop((bucket, store));
             assert_reopens_to(&digest, &bench, &context);
-        }
-    }
-}
-
-fn erase_index(disk: &SimulatedDisk) {
-    for path in disk.paths() {
-        let suffix = path.extension().unwrap_or_default();
-        if suffix == "run" || suffix == "redb" {
-            disk.erase(&path);
         }
     }
 }

@@ -45,7 +45,7 @@ fn read_all(reader: &ValueReader) -> Result<Vec<u8>> {
 }
 
 /// The keys of the pieces that the index holds for the bucket "b".
-fn pieces(store: &Store) -> Vec<Vec<u8>> {
+pub(super) fn pieces(store: &Store) -> Vec<Vec<u8>> {
     pieces_of(store, id(store, "b"))
 }
 

@@ -1,13 +1,15 @@
 //! The store against a map: the same random operations, the same answers.
 
+mod snapshots;
 mod transactions;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use super::*;
-use crate::testing::Random;
+use crate::testing::{self, Events, Random, is_one_seed};
 use cairn_log::vfs::simulated::Survival;
+use snapshots::Snapshots;
 
 /// What a bucket should hold.
 #[derive(Clone, Debug, Default)]
@@ -22,25 +24,6 @@ struct Known {
     version: Version,
     value: Vec<u8>,
     expires_ms: Option<u64>,
-}
-
-/// How often each kind of event happened. A test that never meets one proves nothing about it.
-#[derive(Debug, Default)]
-struct Events(BTreeMap<&'static str, usize>);
-
-impl Events {
-    fn note(&mut self, event: &'static str) {
-        *self.0.entry(event).or_default() += 1;
-    }
-
-    fn assert_all(&self, events: &[&str]) {
-        for event in events {
-            assert!(
-                self.0.contains_key(event),
-                "{event} never happened: {self:?}"
-            );
-        }
-    }
 }
 
 impl Model {
@@ -82,6 +65,8 @@ struct Run {
     store: Store,
     buckets: Vec<Bucket>,
     models: Vec<Model>,
+    /// By bucket.
+    snapshots: Vec<Snapshots>,
     random: Random,
     events: Events,
     /// A scan held over other operations, and what it should still show.
@@ -121,6 +106,7 @@ impl Run {
             store,
             buckets,
             models,
+            snapshots: vec![Snapshots::new(); BUCKETS],
             random,
             events: Events::default(),
             held: None,
@@ -143,7 +129,8 @@ impl Run {
         }
         let at = self.random.below(BUCKETS);
         match self.random.below(100) {
-            0..23 => self.put(at),
+            0..20 => self.put(at),
+            20..23 => self.snapshot(at),
             23..28 => self.maintain(),
             28..39 => self.delete(at),
             39..50 => self.batch(at),
@@ -557,10 +544,11 @@ impl Run {
             .keys()
             .all(|key| self.models[at].live(key, self.now_ms()).is_none());
         let force = self.random.below(2) == 0;
+        let has_snapshots = !self.snapshots[at].is_empty();
         match self.store.remove_bucket(&name, force) {
-            Ok(()) => assert!(force || empty),
+            Ok(()) => assert!(force || (empty && !has_snapshots)),
             Err(error) => {
-                assert!(!force && !empty, "{error}");
+                assert!(!force && (!empty || has_snapshots), "{error}");
                 assert_eq!(error.kind(), ErrorKind::BucketNotEmpty);
                 self.events.note("bucket not empty");
                 return;
@@ -575,6 +563,11 @@ impl Run {
             ..Model::default()
         };
         self.past.retain(|(of, ..)| *of != at);
+        if has_snapshots {
+            self.events.note("snapshots gone with their bucket");
+        }
+        self.snapshots[at].clear();
+        self.check_snapshots(at);
         self.events.note("bucket created again");
     }
 
@@ -623,6 +616,7 @@ impl Run {
             };
             assert_eq!(found, known);
         }
+        (0..BUCKETS).for_each(|at| self.check_snapshots(at));
         self.check_counts();
     }
 
@@ -715,7 +709,7 @@ fn known_of(entry: &Entry) -> Known {
 
 #[test]
 fn random_operations_give_the_answers_of_a_map() {
-    run_seeds(12);
+    run_seeds(0..12);
 }
 
 /// `CAIRN_SEEDS` times three thousand operations, or as many as make a million; with `CAIRN_SEED`
@@ -723,23 +717,11 @@ fn random_operations_give_the_answers_of_a_map() {
 #[test]
 #[ignore = "long"]
 fn a_million_random_operations_give_the_answers_of_a_map() {
-    if let Ok(seed) = std::env::var("CAIRN_SEED") {
-        let mut run = Run::new(seed.parse().expect("CAIRN_SEED is a number"));
-        for step in 0..STEPS {
-            println!("step {step}");
-            run.step();
-        }
-        return;
-    }
-    let seeds = match std::env::var("CAIRN_SEEDS") {
-        Ok(text) => text.parse().expect("CAIRN_SEEDS is a number"),
-        Err(_) => 1_000_000_u64.div_ceil(STEPS),
-    };
+    let seeds = testing::seeds(1_000_000_u64.div_ceil(STEPS));
     let began = std::time::Instant::now();
-    let events = run_seeds(seeds);
+    let events = run_seeds(seeds.clone());
     println!(
-        "{} operations of {seeds} seeds in {:.1} s: {events:?}",
-        seeds * STEPS,
+        "{STEPS} operations of each of the seeds {seeds:?} in {:.1} s: {events:?}",
         began.elapsed().as_secs_f64()
     );
 }
@@ -747,27 +729,21 @@ fn a_million_random_operations_give_the_answers_of_a_map() {
 /// Operations of one seed.
 const STEPS: u64 = 3_000;
 
-fn run_seeds(seeds: u64) -> Events {
-    let mut events = Events::default();
-    let mut segments = 0;
-    for seed in 1..=seeds {
-        println!("seed {seed}");
+fn run_seeds(seeds: Range<u64>) -> Events {
+    let events = testing::run_seeds(seeds, |seed| {
         let mut run = Run::new(seed);
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
+            if is_one_seed() {
+                println!("step {step}");
+            }
             run.step();
         }
-        segments += run
-            .store
-            .status()
-            .partitions
-            .iter()
-            .map(|one| one.segments)
-            .sum::<usize>();
-        for (event, count) in run.events.0 {
-            *events.0.entry(event).or_default() += count;
-        }
-    }
-    assert!(segments > 100, "{segments}");
+        let partitions = run.store.status().partitions;
+        let segments = partitions.iter().map(|one| one.segments).sum();
+        run.events.note_many("segment", segments);
+        run.events
+    });
+    assert!(events.count("segment") > 100 || is_one_seed(), "{events:?}");
     events.assert_all(&[
         "local put",
         "buffered put",
@@ -802,6 +778,14 @@ fn run_seeds(seeds: u64) -> Events {
         "run written",
         "merge",
         "segment dropped",
+        "snapshot taken",
+        "snapshot exists",
+        "snapshot read",
+        "snapshot read below the floor",
+        "snapshot not found",
+        "snapshots listed",
+        "snapshot removed",
+        "snapshots gone with their bucket",
         "history read",
         "history read below what is merged",
         "compacted",

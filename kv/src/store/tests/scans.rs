@@ -233,3 +233,48 @@ fn a_damaged_record_of_a_run_ends_a_scan_and_is_not_skipped() {
     };
     assert!(broken(keys_only) <= upwards);
 }
+
+#[test]
+fn a_scan_of_a_run_shows_what_stands_beside_its_values() {
+    let bench = Bench::new(1);
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let beside = PutOptions {
+        attributes: Attributes::default().with("color", "red").unwrap(),
+        ..PutOptions::default()
+    };
+    bucket.put_with("a", "with", &beside).unwrap();
+    bucket.put("b", "without").unwrap();
+    bucket.put_with("c", "with", &beside).unwrap();
+    store.0.log.partitions()[0].seal().unwrap();
+    bucket.put("d", "in a memtable").unwrap();
+    while store.step().unwrap() {}
+    assert_eq!(store.0.levels()[0].runs.len(), 1, "it is not merged");
+    for reverse in [false, true] {
+        let scan = Scan {
+            reverse,
+            ..Scan::default()
+        };
+        let rows = bucket.scan(scan).unwrap().map(|row| row.unwrap());
+        let mut rows: Vec<_> = rows
+            .map(|(key, entry)| {
+                let color = entry.attributes.get_str("color").map(str::to_owned);
+                (key, entry.value, color)
+            })
+            .collect();
+        if reverse {
+            rows.reverse();
+        }
+        let row = |key: &str, value: &str, color: Option<&str>| {
+            let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+            (bytes(key), bytes(value), color.map(str::to_owned))
+        };
+        let expected = [
+            row("a", "with", Some("red")),
+            row("b", "without", None),
+            row("c", "with", Some("red")),
+            row("d", "in a memtable", None),
+        ];
+        assert_eq!(rows, expected, "reverse: {reverse}");
+    }
+}

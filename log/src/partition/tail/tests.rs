@@ -196,7 +196,7 @@ fn a_batch_borrows_the_map_of_the_real_disk_and_outlives_its_segment() {
     let offset = put(&log, b"payload");
     partition.seal().unwrap();
     let batch = partition.tail(offset).unwrap().next().unwrap().unwrap();
-    assert!(matches!(batch.body.0, Kept::Mapped { .. }));
+    assert!(batch.body.is_mapped());
     assert_eq!(partition.drop_segment(offset).unwrap(), Dropped::Done);
     let records: Vec<_> = batch.records().collect();
     assert_eq!(records, [(offset.plus(24), &b"payload"[..])]);
