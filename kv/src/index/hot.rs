@@ -52,6 +52,9 @@ pub(crate) struct HotIndex {
     sets_max: usize,
     /// Entries that are taken, or a few more.
     used: AtomicUsize,
+    /// How often a key took the entry of another.
+    #[cfg(test)]
+    pub(crate) collisions: AtomicUsize,
 }
 
 /// What a filler saw of a key's set before it looked elsewhere.
@@ -82,6 +85,8 @@ impl HotIndex {
             sets: AtomicUsize::new(sets_max.min(SETS_FIRST)),
             sets_max,
             used: AtomicUsize::new(0),
+            #[cfg(test)]
+            collisions: AtomicUsize::new(0),
         }
     }
 
@@ -122,6 +127,10 @@ impl HotIndex {
         // Any victim does; this one depends on nothing that a caller chooses.
         let victim = || usize::try_from((stamp.stamp / 2 + record / 8) % ENTRIES as u64);
         let is_new = same.is_none() && free().is_some();
+        #[cfg(test)]
+        if same.is_none() && !is_new {
+            self.collisions.fetch_add(1, Ordering::Relaxed);
+        }
         let at = same.or_else(free).unwrap_or_else(|| victim().unwrap_or(0));
         set.entries[at].store(tag | record, Ordering::Release);
         set.stamp.store(stamp.stamp + 2, Ordering::Release);

@@ -18,6 +18,9 @@ pub(super) struct Figures {
     pub(super) segments_dropped: Counter,
     pub(super) moved_bytes: Counter,
     pub(super) keys_expired: Counter,
+    /// Tombstones that went with their segment, since nothing older of their keys is retained.
+    #[cfg(test)]
+    pub(super) tombstones_dropped: Counter,
 }
 
 /// Only ever grows.
@@ -35,6 +38,13 @@ impl Counter {
 }
 
 impl Keyspace {
+    /// How often keys took entries of the hot index from one another, and how many tombstones went.
+    #[cfg(test)]
+    pub(crate) fn collisions_and_tombstones_dropped(&self) -> (usize, u64) {
+        let collisions = self.hot.collisions.load(Ordering::Relaxed);
+        (collisions, self.figures.tombstones_dropped.total())
+    }
+
     /// Cost: the state of the merged index is decoded, some tens of bytes a segment and bucket.
     pub(crate) fn index_status(&self) -> IndexStatus {
         let levels = std::sync::Arc::clone(&self.levels.read());

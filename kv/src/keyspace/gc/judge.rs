@@ -79,6 +79,8 @@ impl Keyspace {
         let victim = &trial.victim;
         let (mut moves, mut forgotten) = (Vec::new(), Vec::new());
         let (mut bytes, mut held_bytes) = (0, 0);
+        #[cfg(test)]
+        let mut tombstones = 0;
         let mut places = Vec::new();
         let mut next = 0;
         while next < victim.len() {
@@ -93,7 +95,13 @@ impl Keyspace {
                 let hash = self.seed.hash(bucket, &key);
                 let verdict = self.judge_record(trial, bucket, &key, hash, &location)?;
                 match verdict {
-                    Verdict::Dead => continue,
+                    Verdict::Dead => {
+                        #[cfg(test)]
+                        if location.kind == Kind::Tombstone {
+                            tombstones += 1;
+                        }
+                        continue;
+                    }
                     Verdict::Forgotten => {
                         let key = SmallVec::from_slice(&key);
                         let doomed = Doomed {
@@ -122,6 +130,8 @@ impl Keyspace {
                 });
             }
         }
+        #[cfg(test)]
+        self.figures.tombstones_dropped.add(tombstones);
         Ok(Judgement::Goes(Judged { moves, forgotten }))
     }
 

@@ -93,7 +93,7 @@ impl Run {
             .memtable_bytes([4_000, 20_000, 1 << 20][at(1)])
             .merge_entries([1, 40, 400][at(3)])
             .history_bytes_min([0, 3_000, 1 << 20][at(27)])
-            .hot_index_bytes([0, 4_096, 1 << 20][at(9)]);
+            .hot_index_bytes([0, 512, 1 << 20][at(9)]);
         let bench = Bench { options, ..bench };
         let store = bench.open();
         let buckets = (0..BUCKETS)
@@ -181,6 +181,8 @@ impl Run {
             return;
         }
         let chosen = self.random.below(self.past.len());
+        let (at, version) = (self.past[chosen].0, self.past[chosen].1);
+        self.watch_on(at, version);
         let (at, version, now_ms, model) = &self.past[chosen];
         let floor = self.store.0.floor(&self.buckets[*at]);
         let view = match self.buckets[*at].at(*version) {
@@ -223,8 +225,34 @@ impl Run {
         }
     }
 
+    /// Watches on from a version of the past: nothing at or below it is shown again, and it is told
+    /// `Compacted` only of segments that were dropped.
+    fn watch_on(&mut self, at: usize, version: Version) {
+        let bucket = &self.buckets[at];
+        match bucket.watch(Some(version), "") {
+            Ok(mut watch) => {
+                if let Some(batch) = watch.next(std::time::Duration::ZERO).unwrap() {
+                    assert!(batch.version > version);
+                }
+                self.events.note("watch of the past");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Compacted);
+                let dropped_end = bucket.keyspace().log().dropped_end().get();
+                assert!(version.get() < dropped_end, "{error}");
+                self.events.note("compacted watch");
+            }
+        }
+    }
+
     /// One step of the index, and a look at what it did.
     fn maintain(&mut self) {
+        let tombstones = |buckets: &[Bucket]| -> u64 {
+            let keyspaces = buckets.iter().map(Bucket::keyspace);
+            keyspaces
+                .map(|keyspace| keyspace.collisions_and_tombstones_dropped().1)
+                .sum()
+        };
         let levels = |store: &Store| {
             let levels = store.0.levels();
             let runs: usize = levels.iter().map(|levels| levels.runs.len()).sum();
@@ -239,7 +267,11 @@ impl Run {
         };
         let (runs, merged) = levels(&self.store);
         let dropped_before = dropped(&self.store);
+        let tombstones_before = tombstones(&self.buckets);
         self.store.step().unwrap();
+        if tombstones(&self.buckets) > tombstones_before {
+            self.events.note("tombstone dropped");
+        }
         if dropped(&self.store) > dropped_before {
             self.events.note("segment dropped");
         }
@@ -442,7 +474,12 @@ impl Run {
 
     fn get(&mut self, at: usize) {
         let key = self.key();
+        let keyspace = self.buckets[at].keyspace();
+        let (collisions, _) = keyspace.collisions_and_tombstones_dropped();
         let found = self.buckets[at].get(&key).unwrap();
+        if keyspace.collisions_and_tombstones_dropped().0 > collisions {
+            self.events.note("hot-index collision");
+        }
         self.check(at, &key, found.as_ref());
     }
 
@@ -778,6 +815,10 @@ fn run_seeds(seeds: Range<u64>) -> Events {
         "run written",
         "merge",
         "segment dropped",
+        "tombstone dropped",
+        "hot-index collision",
+        "watch of the past",
+        "compacted watch",
         "snapshot taken",
         "snapshot exists",
         "snapshot read",
