@@ -27,3 +27,46 @@ fn what_a_removed_snapshot_filled_is_collected_although_nothing_else_is_dropped(
     // History still shows the last quarter or so as it was.
     assert!(2 * left() < before.len(), "{} of {}", left(), before.len());
 }
+
+#[test]
+fn tombstones_of_what_no_snapshot_shows_go_although_there_is_an_older_snapshot() {
+    const PAIRS: u32 = 1_500;
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = open(&disk, u64::MAX);
+    bucket.snapshot("of-nothing").unwrap();
+    let dying = |number: u32| format!("dying {number:04}");
+    let put_lasting = |number: u32, fill: u8| {
+        let key = format!("lasting {number:04}");
+        bucket.put(key, vec![fill; 40]).unwrap();
+    };
+    let churn = |rounds: std::ops::Range<u8>| {
+        for round in rounds {
+            put_round(&bucket, 0..KEYS, round);
+            settle(&store);
+        }
+    };
+    for number in 0..PAIRS {
+        bucket.put(dying(number), "x").unwrap();
+        put_lasting(number, 1);
+    }
+    settle(&store);
+    let before = bases(&bucket).len();
+    for number in 0..PAIRS {
+        bucket.delete(dying(number)).unwrap();
+    }
+    let tombstones = bases(&bucket).split_off(before);
+    assert!(tombstones.len() > 3, "{tombstones:?}");
+    // They are judged while what they hide is there.
+    churn(1..10);
+    let left = || {
+        let left = bases(&bucket);
+        left.iter()
+            .filter(|&base| tombstones.contains(base))
+            .count()
+    };
+    assert_eq!(left(), tombstones.len());
+    // Now what they hide goes.
+    (0..PAIRS).for_each(|number| put_lasting(number, 2));
+    churn(10..20);
+    assert_eq!(left(), 0);
+}
