@@ -70,3 +70,28 @@ fn tombstones_of_what_no_snapshot_shows_go_although_there_is_an_older_snapshot()
     churn(10..20);
     assert_eq!(left(), 0);
 }
+
+/// A store whose other bucket is merged, removed and so garbage, a version at which it was whole,
+/// and the segments that it filled.
+fn with_removed_bucket() -> (Store, Bucket, Bucket, crate::Version, Vec<u64>) {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = open(&disk, u64::MAX);
+    let removed = store.bucket("removed").unwrap();
+    put_round(&removed, 0..100, 1);
+    settle(&store);
+    let (filled, version) = (bases(&bucket), removed.version());
+    assert!(removed.at(version).is_ok());
+    store.remove_bucket("removed", true).unwrap();
+    put_round(&bucket, 0..100, 1);
+    settle(&store);
+    (store, bucket, removed, version, filled)
+}
+
+#[test]
+fn a_removed_bucket_gives_back_what_was_merged_of_it() {
+    let (_store, bucket, _removed, _version, filled) = with_removed_bucket();
+    let left = bases(&bucket);
+    let left = left.iter().filter(|&base| filled.contains(base)).count();
+    // History still shows the last quarter or so as it was.
+    assert!(2 * left < filled.len(), "{left} of {}", filled.len());
+}
