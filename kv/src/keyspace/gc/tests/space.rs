@@ -95,3 +95,13 @@ fn a_removed_bucket_gives_back_what_was_merged_of_it() {
     // History still shows the last quarter or so as it was.
     assert!(2 * left < filled.len(), "{left} of {}", filled.len());
 }
+
+#[test]
+fn a_handle_of_a_removed_bucket_shows_no_part_of_a_past_that_is_being_collected() {
+    let (_store, bucket, removed, version, _filled) = with_removed_bucket();
+    assert!(bucket.keyspace().floor() <= version.get());
+    let view = removed.at(version);
+    let rows = view.map(|view| view.scan(&crate::Scan::default()).count());
+    assert_eq!(rows.unwrap_err().kind(), ErrorKind::BucketNotFound);
+    assert!(bucket.at(version).is_ok());
+}
