@@ -387,7 +387,7 @@ impl Bucket {
     ///
     /// `Compacted` if history no longer reaches back to `version` and it is no snapshot's, or it is
     /// above the newest;
-    /// `BucketNotFound` if there was no such bucket then.
+    /// `BucketNotFound` if there was no such bucket then, or it has been removed since.
     pub fn at(&self, version: Version) -> Result<View> {
         View::past(&self.store, &self.keyspace, &self.state, version)
     }

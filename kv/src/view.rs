@@ -50,6 +50,8 @@ impl View {
     ) -> Result<View> {
         let (pin, version) = keyspace.pin_past(bucket.id, version)?;
         keyspace.check_bucket(bucket, pin.watermark)?;
+        // After the levels: what is collected of a bucket that is removed later is still in them.
+        keyspace.check_bucket(bucket, keyspace.watermark())?;
         let (keyspace, bucket) = (Arc::clone(keyspace), Arc::clone(bucket));
         Ok(View {
             store: Arc::clone(store),

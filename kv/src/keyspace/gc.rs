@@ -35,8 +35,8 @@
 //!
 //! Every move frees at least as much as it writes, so merged segments take at most about twice
 //! what is alive in them. A segment that was judged and left is judged again when another one has
-//! been dropped or it has lost an eighth more. Only what is merged is counted, and merges come
-//! before the log outgrows what they are worth.
+//! been dropped or it has lost an eighth more, or a snapshot is removed that may have held a part of
+//! it. Only what is merged is counted, and merges come before the log outgrows what they are worth.
 //!
 //! The counts take what snapshots hold for dead, so a segment that they fill is judged once: what they
 //! hold of it is noted then, and not counted as dead before a snapshot is removed.

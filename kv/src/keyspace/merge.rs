@@ -119,8 +119,11 @@ impl Keyspace {
         };
         let view = merged.merge(expected, |merge| -> std::result::Result<_, MergeError> {
             for &bucket in &gone {
-                merge.remove_bucket(bucket, |_| {})?;
-                merge.remove_bucket(bucket.pieces(), |_| {})?;
+                for bucket in [bucket, bucket.pieces()] {
+                    merge.remove_bucket(bucket, |key_bytes, entry| {
+                        count_dead(&mut state, &entry, key_bytes);
+                    })?;
+                }
             }
             let mut newest = NewestEntries::new(self, levels, &state)?;
             while let Some(at) = newest.next()? {
@@ -444,12 +447,7 @@ fn count_change(state: &mut IndexState, at: &At, before: Option<Entry>) {
             row.bytes += key_bytes + entry(at).counted_bytes();
         }
     }
-    let superseded = before.map_or(0, |before| record_bytes(&before, key_bytes));
-    if let Some(before) = before
-        && let Some(row) = state.segment_of(before.record)
-    {
-        row.live_bytes = row.live_bytes.saturating_sub(superseded);
-    }
+    let superseded = before.map_or(0, |before| count_dead(state, &before, key_bytes));
     if let Some(row) = state.segment_of(at.location.record) {
         if is_value {
             row.live_bytes += record_bytes(&entry(at), key_bytes);
@@ -461,6 +459,15 @@ fn count_change(state: &mut IndexState, at: &At, before: Option<Entry>) {
             row.superseded_bytes += superseded;
         }
     }
+}
+
+/// Counts the record of an entry that is gone as dead; says how many bytes that are.
+fn count_dead(state: &mut IndexState, entry: &Entry, key_bytes: u64) -> u64 {
+    let bytes = record_bytes(entry, key_bytes);
+    if let Some(row) = state.segment_of(entry.record) {
+        row.live_bytes = row.live_bytes.saturating_sub(bytes);
+    }
+    bytes
 }
 
 /// Whether the log that the runs stand for is worth more than what their merge will write.

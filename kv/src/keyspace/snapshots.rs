@@ -258,7 +258,6 @@ impl Keyspace {
             return;
         };
         let members = sequencer.members(system.id);
-        let mut snapshots = self.snapshots.lock();
         for (name, key, place) in &removed.keys {
             let tombstone = Location {
                 version,
@@ -271,7 +270,7 @@ impl Keyspace {
             let entered = memtable.enter(&members, system.id, hash, key, tombstone);
             assert!(entered, "the log hands out offsets in order");
             self.hot.outbid(hash, 0);
-            snapshots.strike(bucket, name);
+            self.snapshots.lock().strike(bucket, name);
         }
         system.written_at(version);
     }

@@ -203,11 +203,12 @@ impl Merge<'_> {
         })
     }
 
-    /// Forgets all keys of a bucket, which never gets one again, and shows each entry.
+    /// Forgets all keys of a bucket, which never gets one again, and shows each entry with the bytes
+    /// of its key.
     pub(crate) fn remove_bucket(
         &mut self,
         bucket: BucketId,
-        mut removed: impl FnMut(Entry),
+        mut removed: impl FnMut(u64, Entry),
     ) -> Result<(), Fault> {
         let name = self.file.name();
         let in_storage = |error| Fault::of(error, self.file);
@@ -223,8 +224,9 @@ impl Merge<'_> {
             .entries
             .extract_from_if::<&[u8], _>(bounds, |_, _| true);
         for found in extracted.map_err(in_storage)? {
-            let (_, entry) = found.map_err(in_storage)?;
-            removed(Entry::decode(entry.value(), name)?);
+            let (full, entry) = found.map_err(in_storage)?;
+            let key_bytes = full.value().len().saturating_sub(first.len());
+            removed(key_bytes as u64, Entry::decode(entry.value(), name)?);
         }
         Ok(())
     }

@@ -139,7 +139,9 @@ fn merge(merged: &Merged, changes: &[Change], after: &Model) -> Result<Arc<View>
                 Change::Remove(bucket, key, version) => {
                     merge.remove(BucketId(*bucket), key, *version)?;
                 }
-                Change::RemoveBucket(bucket) => merge.remove_bucket(BucketId(*bucket), |_| ())?,
+                Change::RemoveBucket(bucket) => {
+                    merge.remove_bucket(BucketId(*bucket), |_, _| ())?
+                }
             }
         }
         Ok(Summary {

@@ -115,7 +115,7 @@ impl Keyspace {
                     Verdict::Current | Verdict::Superseded => {}
                 }
                 bytes += record_bytes + MOVED_BYTES;
-                if trial.is_held(bucket, verdict, &location) {
+                if trial.is_held(self, hash, bucket, &key, verdict, &location)? {
                     // As it would stand once moved, so that what fills half is half.
                     held_bytes += record_bytes + MOVED_BYTES;
                 }
@@ -231,19 +231,29 @@ impl Trial<'_> {
         Ok(shown.version != 0)
     }
 
-    /// Whether a record that stays does so at least for a snapshot.
-    fn is_held(&self, bucket: BucketId, verdict: Verdict, location: &Location) -> bool {
+    /// Whether a record that stays does so at least for a snapshot, and so until one is removed. A
+    /// tombstone that only hides what another segment holds does not: that may go before.
+    fn is_held(
+        &self,
+        keyspace: &Keyspace,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        verdict: Verdict,
+        location: &Location,
+    ) -> std::result::Result<bool, LevelError> {
         let version = location.version;
-        match verdict {
+        let is_tombstone = location.kind == Kind::Tombstone;
+        let is_seen = match verdict {
             Verdict::Superseded => {
                 let least = self.pinned.least_from(bucket, version);
                 least.is_some_and(|moment| moment <= version.max(self.floor))
             }
-            Verdict::Current if location.kind == Kind::Tombstone => {
-                self.pinned.greatest_below(bucket, version).is_some()
-            }
-            Verdict::Current | Verdict::Dead | Verdict::Forgotten => false,
-        }
+            Verdict::Current => is_tombstone,
+            Verdict::Dead | Verdict::Forgotten => false,
+        };
+        let hides = || self.hides_pinned(keyspace, hash, bucket, key, version);
+        Ok(is_seen && (!is_tombstone || hides()?))
     }
 
     fn ever(

@@ -1,3 +1,5 @@
+mod space;
+
 use std::time::Duration;
 
 use cairn_log::vfs::Vfs;

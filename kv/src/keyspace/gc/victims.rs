@@ -43,12 +43,17 @@ impl Keyspace {
         garbage: &Garbage,
         floor: u64,
     ) -> impl Iterator<Item = (SegmentRow, u64)> {
+        let removals = self.snapshots.lock().removals();
         let is_due = move |(row, dead): &(SegmentRow, u64)| {
             let bytes = row.end - row.base;
             let known = garbage.left.get(&row.base);
+            let held = garbage.held.get(&row.base);
+            // What a snapshot held of it may be dead, though nothing else has changed.
+            let is_freed = held.is_some_and(|held| held.bytes > 0 && held.removals != removals);
             let is_left = known.is_some_and(|&(dead_then, drops_then)| {
                 drops_then == garbage.drops && *dead < dead_then + bytes / 8
             });
+            let is_left = is_left && !is_freed;
             row.end <= floor && 2 * dead > bytes && !is_left
         };
         self.movable(state, garbage).filter(is_due)

@@ -96,7 +96,7 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_view_before() {
                         merging.remove(BucketId(*bucket), key, *version)?;
                     }
                     Change::RemoveBucket(bucket) => {
-                        merging.remove_bucket(BucketId(*bucket), |_| ())?;
+                        merging.remove_bucket(BucketId(*bucket), |_, _| ())?;
                     }
                 }
             }

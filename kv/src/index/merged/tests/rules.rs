@@ -100,7 +100,9 @@ fn removing_what_is_not_there_is_fine() {
         let outcome = merge.remove(B, b"key", 5).unwrap();
         assert_eq!(outcome.before, None);
         assert!(outcome.applied);
-        merge.remove_bucket(B, |_| panic!("nothing there")).unwrap();
+        merge
+            .remove_bucket(B, |_, _| panic!("nothing there"))
+            .unwrap();
     });
     assert_eq!(view.len(), 0);
 }
@@ -119,10 +121,10 @@ fn removing_a_bucket_takes_its_keys_and_no_others() {
         let mut removed = Vec::new();
         let view = change(&merged, |merge| {
             merge
-                .remove_bucket(bucket, |entry| removed.push(entry))
+                .remove_bucket(bucket, |bytes, entry| removed.push((bytes, entry)))
                 .unwrap();
         });
-        assert_eq!(removed, vec![entry(9, 9); keys.len()]);
+        assert_eq!(removed, keys.map(|key| (key.len() as u64, entry(9, 9))));
         assert_eq!(view.len(), ((buckets.len() - 1 - gone) * keys.len()) as u64);
         for other in buckets {
             let all = (Bound::Unbounded, Bound::Unbounded);
