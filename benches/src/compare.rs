@@ -5,11 +5,14 @@
 //! figure is the median of its passes. A table is printed as soon as its workload is done, and
 //! the JSON file is written anew after each family, so an interrupted run keeps what it measured.
 
+mod scale;
+
 use crate::engines::{ENGINES, Outcome, Registration};
 use crate::floor::{Floor, PAGE_BYTES};
 use crate::measure;
 use crate::report::{self, Check, Row, figure};
-use crate::workloads::{durable, http, loaded, overwrite, reopen, twitter, unsynced};
+use crate::workloads::{capped, durable, http, loaded, overwrite, reopen, twitter, unsynced};
+use scale::Scale;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,77 +39,6 @@ pub(crate) struct Options {
     pub(crate) preload: bool,
     /// Seconds to wait for a calm machine before a row; none: don't.
     pub(crate) calm_s: Option<u32>,
-}
-
-/// How long and how large rows are.
-#[derive(Clone, Debug)]
-pub(crate) struct Scale {
-    pub(crate) quick: bool,
-    /// Rows that write for a fixed time.
-    pub(crate) row: Duration,
-    /// Rows that read for a fixed time.
-    pub(crate) read: Duration,
-    /// Each measurement of the disk's floor.
-    pub(crate) floor: Duration,
-    pub(crate) keys: u64,
-    pub(crate) large_keys: u64,
-    pub(crate) reopen_keys: u64,
-    pub(crate) overwrite_keys: u64,
-    pub(crate) overwrite_large_keys: u64,
-    /// The longest an engine may overwrite, for small values and for large ones.
-    pub(crate) overwrite_caps: [Duration; 2],
-    pub(crate) twitter_bytes: u64,
-    /// A row, or a loaded store with all its reads, that takes longer hangs.
-    pub(crate) row_time_max: Duration,
-}
-
-impl Scale {
-    fn full(keys: u64) -> Scale {
-        Scale {
-            quick: false,
-            row: Duration::from_secs(10),
-            read: Duration::from_secs(5),
-            floor: Duration::from_secs(1),
-            keys,
-            large_keys: (keys / 10).max(1),
-            reopen_keys: keys,
-            overwrite_keys: keys,
-            overwrite_large_keys: (keys / 10).max(1),
-            overwrite_caps: [Duration::from_secs(480), Duration::from_secs(120)],
-            twitter_bytes: keys.saturating_mul(256),
-            row_time_max: Duration::from_secs(30 * 60),
-        }
-    }
-
-    /// Under three minutes for everything: the loaded store keeps its size, so that reads mean
-    /// the same; what has to be loaded for one row only is smaller.
-    fn quick(keys: u64) -> Scale {
-        Scale {
-            quick: true,
-            row: Duration::from_millis(600),
-            read: Duration::from_millis(300),
-            floor: Duration::from_millis(150),
-            keys,
-            large_keys: (keys / 20).max(1),
-            reopen_keys: (keys / 4).max(1),
-            overwrite_keys: (keys / 20).max(1),
-            overwrite_large_keys: (keys / 200).max(1),
-            overwrite_caps: [Duration::from_secs(2); 2],
-            twitter_bytes: keys.saturating_mul(16),
-            row_time_max: Duration::from_secs(3 * 60),
-        }
-    }
-
-    /// Rows that run for a fixed time run for this one; the floor is measured as long.
-    fn lasting(self, row: Duration) -> Scale {
-        Scale {
-            row,
-            read: row,
-            floor: row,
-            overwrite_caps: self.overwrite_caps.map(|cap| cap.min(row * 10)),
-            ..self
-        }
-    }
 }
 
 /// What a workload needs to know.
@@ -180,6 +112,11 @@ impl Context {
         chosen(&self.named, name)
     }
 
+    /// Whether engines were asked for by name.
+    pub(crate) fn names_engines(&self) -> bool {
+        !self.named.is_empty()
+    }
+
     fn selects_twitter(&self) -> bool {
         self.workloads.is_empty() || self.names_twitter()
     }
@@ -226,7 +163,8 @@ fn workloads() -> impl Iterator<Item = &'static str> {
     ]
     .into_iter()
     .chain(loaded::workloads())
-    .chain([reopen::WORKLOAD, overwrite::OVERWRITE, overwrite::SPACE])
+    .chain([capped::WORKLOAD, reopen::WORKLOAD])
+    .chain([overwrite::OVERWRITE, overwrite::SPACE])
     .chain([http::GET, http::PUT, http::LOG])
     .filter(move |name| {
         let new = !seen.contains(name);
@@ -291,6 +229,9 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
     }
     if large {
         families.push(Box::new(loaded::run_large));
+    }
+    if context.selects(capped::WORKLOAD) {
+        families.push(Box::new(capped::run));
     }
     if context.selects(reopen::WORKLOAD) {
         families.push(Box::new(reopen::run));

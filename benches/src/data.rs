@@ -78,6 +78,14 @@ pub(crate) fn bears_stamp(value: &[u8], value_bytes: usize, index: u64, version:
     value.len() == value_bytes && value[..head] == stamp[..head]
 }
 
+/// Touches every byte of a value.
+pub(crate) fn sum_of_words(bytes: &[u8]) -> u64 {
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().fold(0, |sum, word| {
+        u64::wrapping_add(sum, u64::from_le_bytes(*word))
+    })
+}
+
 /// The leading bytes of a key or value as a number; shorter ones are padded with zeros.
 pub(crate) fn leading_word(bytes: &[u8]) -> u64 {
     if let Some(word) = bytes.first_chunk() {

@@ -60,6 +60,9 @@ pub(crate) enum Purpose {
     BufferedWrites,
     /// A load through [`Engine::load`], then reads.
     LoadThenRead,
+    /// Reads of a loaded store in a process whose memory is bounded: what the engine keeps for
+    /// caches and indexes is within [`Tuning::cache_bytes`].
+    CappedReads,
 }
 
 /// What an adapter is told at open. The same for every engine of a row.

@@ -6,9 +6,12 @@
 //! - *Group*: the same with the records of `n` writers in one write and one sync. A store with
 //!   `n` closed-loop writers cannot commit faster than that, however it groups them.
 //! - *Sequential*: many bytes in large writes, then one fdatasync.
+//! - *Random reads* are fio's ([`fio`]), which many know and trust.
 //!
 //! The machine drifts, so a floor is measured before and after each row that is compared with it,
 //! and the higher figure counts.
+
+pub(crate) mod fio;
 
 use crate::data::fill_value;
 use crate::engines::Outcome;
@@ -55,7 +58,8 @@ impl Floor {
         Floor::prepare_bytes(directory, APPEND_FILE_BYTES)
     }
 
-    fn prepare_bytes(directory: &Path, file_bytes: u64) -> Outcome<Floor> {
+    /// The same with a file of so many bytes.
+    pub(crate) fn prepare_bytes(directory: &Path, file_bytes: u64) -> Outcome<Floor> {
         fs::create_dir_all(directory)?;
         let path = directory.join("floor");
         let file = OpenOptions::new()
@@ -72,6 +76,10 @@ impl Floor {
         floor.write_through(file_bytes)?;
         floor.file.sync_all()?;
         Ok(floor)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Appends groups of `group` records of `record_bytes` for `duration`.

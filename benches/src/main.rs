@@ -12,7 +12,7 @@ mod workloads;
 use compare::Options;
 use engines::{ENGINES, Outcome};
 use std::process::ExitCode;
-use workloads::{http, reopen};
+use workloads::{capped, http, reopen};
 
 const USAGE: &str = "\
 usage: cairn-benches compare [options]
@@ -48,6 +48,8 @@ fn run(arguments: &[String]) -> Outcome<bool> {
         Some((command, rest)) if command == reopen::CHILD => {
             reopen::load_and_wait(ENGINES, rest).map(|()| true)
         }
+        Some((command, rest)) if command == capped::LOAD_CHILD => capped::load(rest).map(|()| true),
+        Some((command, rest)) if command == capped::READ_CHILD => capped::read(rest).map(|()| true),
         Some((command, _)) if command == http::AXUM_CHILD => http::serve_axum().map(|()| true),
         Some((command, _)) if command == "--help" || command == "help" => {
             println!("{USAGE}");

@@ -11,6 +11,12 @@
 //! - Disk is allocated blocks of a whole directory, never the lengths of files.
 //! - Memory is the peak of RssAnon over samples taken every 20 ms, with RssFile at that moment.
 
+pub(crate) mod cgroup;
+pub(crate) mod page_cache;
+mod reading;
+
+pub(crate) use reading::ReadCounters;
+
 use std::ffi::c_int;
 use std::fs;
 use std::io;

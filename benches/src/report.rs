@@ -55,6 +55,12 @@ pub(crate) mod figure {
     pub(crate) const DISK_SETTLED_BYTES: &str = "disk_settled_bytes";
     pub(crate) const RSS_FILE_BYTES: &str = "rss_file_bytes";
     pub(crate) const RSS_BEFORE_BYTES: &str = "rss_before_bytes";
+    /// What the process had fetched from the device, readahead included.
+    pub(crate) const BYTES_READ: &str = "bytes_read";
+    /// Faults of memory maps that waited for the device.
+    pub(crate) const MAJOR_FAULTS: &str = "major_faults";
+    /// The most that the row's cgroup held: the process and its page cache.
+    pub(crate) const GROUP_BYTES: &str = "group_bytes";
     pub(crate) const WRITE_CALLS: &str = "write_calls";
     pub(crate) const SYNCS: &str = "syncs";
     pub(crate) const DEVICE_BYTES_WRITTEN: &str = "device_bytes_written";

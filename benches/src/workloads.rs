@@ -4,6 +4,7 @@
 //! A family runs one pass over the engines it is given and returns a row for each; an engine that
 //! errs or panics gets a row that says so, and the others run on.
 
+pub(crate) mod capped;
 pub(crate) mod durable;
 pub(crate) mod http;
 pub(crate) mod loaded;

@@ -145,6 +145,49 @@ fn a_named_twitter_row_without_its_table_is_an_error() {
 }
 
 #[test]
+fn capped_reads_stay_in_their_group_and_leave_none_behind() {
+    let directory = Directory::new("capped");
+    let rows = directory.0.join("rows.json");
+    let arguments = [
+        "--workloads",
+        "get-capped",
+        "--json",
+        rows.to_str().unwrap(),
+    ];
+    let (passed, printed, errors) = compare(&directory, &arguments);
+    assert!(passed, "{printed}\n{errors}");
+    assert!(!errors.contains("stays behind"), "{errors}");
+    let text = fs::read_to_string(rows).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.contains("{")).collect();
+    let of = |engine: &str| {
+        let engine = format!("\"engine\":\"{engine}\"");
+        rows.iter().filter(|row| row.contains(&engine)).count()
+    };
+    if printed.contains("no memory cgroup can be made here") {
+        return;
+    }
+    for engine in ["cairn", "redb", "fjall", "lmdb", "floor"] {
+        assert_eq!(of(engine), 2, "{engine}: {printed}");
+    }
+    let fio_is_missing = printed.contains("fio is not on this machine");
+    for row in rows {
+        if row.contains("\"engine\":\"floor\"") {
+            assert!(
+                fio_is_missing || !row.contains("\"ops_per_s\":null"),
+                "{row}"
+            );
+            continue;
+        }
+        assert!(row.contains("\"check\":\"ok ("), "{row}");
+        assert_eq!(row.contains("\"ratio_floor\":"), !fio_is_missing, "{row}");
+        let group = row.split("\"group_bytes\":").nth(1);
+        let group = group.map(|rest| rest.split(',').next().unwrap());
+        let group: Option<u64> = group.map(|bytes| bytes.parse().unwrap());
+        assert!(group.is_none_or(|bytes| bytes > 1 << 20), "{row}");
+    }
+}
+
+#[test]
 fn servers_answer_what_was_written_and_one_that_is_missing_fails_nothing() {
     let directory = Directory::new("http");
     let rows = directory.0.join("rows.json");

@@ -29,6 +29,7 @@
 
 mod append;
 mod backup;
+mod cold;
 mod gather;
 mod lead;
 mod mark;
@@ -57,6 +58,7 @@ use crate::segment::spares::{Claim, Spares};
 use crate::slots::Slots;
 use crate::superblock::Superblock;
 use crate::vfs::{File, Vfs};
+use cold::Coldness;
 use gather::Gathering;
 use retention::Pins;
 use tail::Watcher;
@@ -105,6 +107,7 @@ pub struct Partition {
     dropped_end: AtomicU64,
     pins: Arc<Pins>,
     spares: Mutex<Spares>,
+    coldness: Coldness,
     /// The last attempt to prepare a segment found no room for it.
     full: AtomicBool,
     newest_time_ms: AtomicU64,
@@ -217,6 +220,7 @@ impl Partition {
             retired: Mutex::new(recovered.retired),
             pins: Arc::default(),
             spares: Mutex::default(),
+            coldness: Coldness::default(),
             full: AtomicBool::new(false),
             newest_time_ms: AtomicU64::new(time_ms),
             waiting: AtomicUsize::new(0),

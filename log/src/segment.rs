@@ -23,6 +23,7 @@
 //! for that cut to be durable, so the file of a sealed segment is anything from the page its log
 //! ends in to `file_bytes` long; only that it holds the log to its end is checked.
 
+pub(crate) mod ahead;
 pub(crate) mod prepare;
 pub(crate) mod sectors;
 pub(crate) mod spares;
@@ -87,6 +88,7 @@ impl Segment {
         let map = file
             .map(PAGE_BYTES..length.max(PAGE_BYTES + 1).min(length))
             .map_err(io)?;
+        map.expect_random_reads();
         let segment = Segment {
             path: path.to_owned(),
             seed: header.seed(),
@@ -163,6 +165,15 @@ impl Segment {
         if let Some(Cow::Borrowed(bytes)) = self.bytes(offset..end) {
             let lines = bytes.chunks(LINE_BYTES).map(|line| line[0]);
             std::hint::black_box(lines.fold(0, |sum, byte| sum ^ byte));
+        }
+    }
+
+    /// Asks for up to `bytes` from `offset` on, which are about to be read.
+    pub(crate) fn will_need(&self, offset: Offset, bytes: u64) {
+        let end = offset.plus(bytes).min(self.published());
+        if self.header.base <= offset && offset < end {
+            self.map
+                .will_need(self.position(offset)..self.position(end));
         }
     }
 

@@ -1,5 +1,8 @@
 //! What the tests of several modules share: a small log on a simulated disk.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod faults;
+
 use std::path::Path;
 use std::sync::Arc;
 

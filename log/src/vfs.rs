@@ -134,6 +134,16 @@ pub trait Map: Send + Sync + fmt::Debug {
     /// The bytes at file offsets `range`, or `None` if they are not all published. The real disk
     /// borrows; the simulated one copies.
     fn bytes(&self, range: Range<u64>) -> Option<Cow<'_, [u8]>>;
+
+    /// Says that the bytes at file offsets `range` are about to be read, so that they come from
+    /// the disk together and not page by page. A wish that changes nothing but time: it never
+    /// waits for the disk, and of bytes that are not all published it asks for none. Costs a system
+    /// call on the real disk, and nothing elsewhere.
+    fn will_need(&self, _range: Range<u64>) {}
+
+    /// Says that the map is read at random, so that a read brings in its own pages and no
+    /// neighbours. Who reads on then asks with [`Map::will_need`]. Changes nothing but time.
+    fn expect_random_reads(&self) {}
 }
 
 /// An exclusive lock, released on drop.

@@ -1,10 +1,12 @@
-//! Cairn, embedded: the default options, one partition, one bucket.
+//! Cairn, embedded: the default options, one partition, one bucket. For reads in bounded memory
+//! the hot index and the index cache share what there is; its memtable, which no read fills, may
+//! take no more.
 //!
 //! Synced is `Local`: the put returns after an fdatasync that covers it, shared by all who wait.
 //! Buffered is `Buffered`: written to the kernel, so it survives a kill, and synced within a
 //! second. A load is buffered batches and one flush.
 
-use super::{Durability, Engine, Outcome, ReadMode, Reader, Tuning};
+use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning};
 use crate::data::Pairs;
 use cairn_kv::{Batch, Bucket, Entries, Scan, Store, View};
 use std::path::Path;
@@ -12,12 +14,27 @@ use std::path::Path;
 struct Cairn {
     store: Store,
     bucket: Bucket,
+    memory: String,
 }
 
-pub(super) fn open(directory: &Path, _tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
-    let store = Store::open(directory.join("cairn"))?;
+pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
+    let mut options = Store::options();
+    let mut memory = "default options: 64 MiB each of memtable, hot index and index cache".into();
+    if tuning.purpose == Purpose::CappedReads {
+        let half = tuning.cache_bytes / 2;
+        options = options
+            .memtable_bytes(tuning.cache_bytes)
+            .hot_index_bytes(half)
+            .cache_bytes(half);
+        memory = format!("{} KiB each of hot index and index cache", half >> 10);
+    }
+    let store = options.open(directory.join("cairn"))?;
     let bucket = store.bucket("rows")?;
-    Ok(Box::new(Cairn { store, bucket }))
+    Ok(Box::new(Cairn {
+        store,
+        bucket,
+        memory,
+    }))
 }
 
 fn promise(durability: Durability) -> cairn_kv::Durability {
@@ -31,8 +48,8 @@ impl Engine for Cairn {
     fn settings(&self) -> String {
         let version = env!("CARGO_PKG_VERSION");
         format!(
-            "{version}, default options: 64 MiB each of memtable, hot index and index cache; \
-             buffered: written to the kernel, survives a kill; writers share one sync"
+            "{version}, {}; buffered: written to the kernel, survives a kill; writers share one sync",
+            self.memory
         )
     }
 

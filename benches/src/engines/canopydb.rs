@@ -28,7 +28,7 @@ pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>
     let mut options = EnvOptions::new(directory);
     options.page_cache_size = usize::try_from(tuning.cache_bytes)?;
     let environment = Environment::with_options(options)?;
-    let logs = tuning.purpose != Purpose::LoadThenRead;
+    let logs = !matches!(tuning.purpose, Purpose::LoadThenRead | Purpose::CappedReads);
     let mut options = DbOptions::default();
     if !logs {
         options.use_wal = false;

@@ -5,7 +5,8 @@
 //! the file may be damaged. `MDB_WRITEMAP` is left off, as it is by default: a stray pointer or a
 //! full disk would then damage the file or kill the process. It has no checksums. A load of small
 //! rows is one transaction; large values stand on pages of their own, where a transaction saves
-//! no work and its pages sit in memory, so those loads commit now and then.
+//! no work and its pages sit in memory, so those loads commit now and then. Where data exceeds
+//! memory its readahead is off (`MDB_NORDAHEAD`), as its documentation advises.
 
 use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning};
 use crate::data::{Pairs, Rows};
@@ -27,13 +28,15 @@ struct Lmdb {
     environment: Env<WithTls>,
     rows: RowsTable,
     syncs_at_commit: bool,
+    reads_ahead: bool,
 }
 
 pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
     let syncs_at_commit = tuning.purpose == Purpose::DurableWrites;
     let mut options = EnvOpenOptions::new();
     options.map_size(MAP_BYTES).max_readers(READERS_MAX);
-    let environment = open_environment(&mut options, directory, syncs_at_commit)?;
+    let reads_ahead = tuning.purpose != Purpose::CappedReads;
+    let environment = open_environment(&mut options, directory, syncs_at_commit, reads_ahead)?;
     let transaction = environment.write_txn()?;
     let rows = environment
         .create_databases_and_commit(transaction, |opener, transaction| {
@@ -47,6 +50,7 @@ pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>
         environment,
         rows,
         syncs_at_commit,
+        reads_ahead,
     }))
 }
 
@@ -55,7 +59,14 @@ fn open_environment(
     options: &mut EnvOpenOptions<WithTls>,
     directory: &Path,
     syncs_at_commit: bool,
+    reads_ahead: bool,
 ) -> heed::Result<Env<WithTls>> {
+    if !reads_ahead {
+        // SAFETY: NO_READ_AHEAD changes what is asked of the page cache and nothing else.
+        unsafe {
+            options.flags(EnvFlags::NO_READ_AHEAD);
+        }
+    }
     if !syncs_at_commit {
         // SAFETY: NO_SYNC risks the file's content after a power loss, never memory; the store
         // is scratch data that no row reads after one.
@@ -87,13 +98,14 @@ impl Lmdb {
 impl Engine for Lmdb {
     fn settings(&self) -> String {
         format!(
-            "heed 0.23, map {} GiB, {}; no cache of its own, no checksums; writers take turns",
+            "heed 0.23, map {} GiB, {}{}; no cache of its own, no checksums; writers take turns",
             MAP_BYTES >> 30,
             if self.syncs_at_commit {
                 "default flags: fdatasync, then the meta page with O_DSYNC"
             } else {
                 "NOSYNC; buffered: in the kernel, the file unsafe after a power loss"
-            }
+            },
+            if self.reads_ahead { "" } else { "; NORDAHEAD" }
         )
     }
 

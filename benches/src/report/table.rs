@@ -69,6 +69,11 @@ const COLUMNS: &[Column] = &[
     Column::derived("B written/op", |_, row| {
         per_operation(row, figure::BYTES_WRITTEN)
     }),
+    Column::derived("read B/op", |_, row| per_operation(row, figure::BYTES_READ)),
+    Column::derived("faults/op", |_, row| {
+        let operations = row.get(figure::OPERATIONS).filter(|&ops| ops > 0.0)?;
+        Some(two_digits(row.get(figure::MAJOR_FAULTS)? / operations))
+    }),
     Column::derived("device B/op", |_, row| {
         per_operation(row, figure::DEVICE_BYTES_WRITTEN)
     }),
@@ -88,6 +93,7 @@ const COLUMNS: &[Column] = &[
     Column::figure("settled MB", figure::DISK_SETTLED_BYTES, megabytes),
     Column::figure("RssAnon MB", figure::RSS_BYTES, megabytes),
     Column::figure("RssFile MB", figure::RSS_FILE_BYTES, megabytes),
+    Column::figure("group MB", figure::GROUP_BYTES, megabytes),
     Column::figure("other cores", figure::OTHER_CORES, one_digit),
     Column::derived("read back", |_, row| Some(row.check.text())),
 ];

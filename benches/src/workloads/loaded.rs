@@ -351,20 +351,13 @@ impl Gets {
             Target::PresentWhole => {
                 data::fill_key(index, key);
                 reader.get(key, &mut |value| {
-                    std::hint::black_box(sum_of_words(value));
+                    std::hint::black_box(data::sum_of_words(value));
                     right = data::bears_stamp(value, self.shape.value_bytes, index, 0);
                 })?;
             }
         }
         Ok(right)
     }
-}
-
-fn sum_of_words(bytes: &[u8]) -> u64 {
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().fold(0, |sum, word| {
-        u64::wrapping_add(sum, u64::from_le_bytes(*word))
-    })
 }
 
 /// Full scans until the time is up; a latency is that of a whole scan.

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::identity::{Incarnation, Offset};
 use crate::recovery::START;
 use crate::retired::Owner;
+use crate::segment::ahead::Ahead;
 use crate::segment::sectors::{FOOTER_POSITION, Footer, Header};
 use crate::segment::{PAGE_BYTES, Segment, file_name};
 use crate::slots::Slots;
@@ -106,9 +107,10 @@ impl Partition {
         file.write_at(&header.encode(), 0).map_err(io)?;
         file.write_at(&Footer { end }.encode(&header), FOOTER_POSITION)
             .map_err(io)?;
-        let mut start = segment.base();
+        let (mut start, mut ahead) = (segment.base(), Ahead::default());
         while start < end {
             let chunk_end = start.plus(CHUNK_BYTES).min(end);
+            ahead.come_to(segment, start, chunk_end);
             let bytes = segment.bytes(start..chunk_end);
             let bytes = bytes.ok_or(Error::OutOfRange { offset: start })?;
             file.write_at(&bytes, segment.position(start)).map_err(io)?;

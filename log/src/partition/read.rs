@@ -75,7 +75,10 @@ impl Partition {
         if offset < self.durable() {
             let segments = self.segments.read();
             let segment = find(&segments, offset)?;
-            return Ok(read(&segment.record(offset)?));
+            let timed = self.before_read(segment, offset);
+            let payload = segment.record(offset)?;
+            self.after_read(timed, payload.len());
+            return Ok(read(&payload));
         }
         self.unsynced_record(offset).map(|payload| read(&payload))
     }
@@ -87,7 +90,10 @@ impl Partition {
             return self.unsynced_record(offset).map(RecordBytes::owned);
         }
         let segment = Arc::clone(find(&self.segments.read(), offset)?);
-        let length = match segment.record(offset)? {
+        let timed = self.before_read(&segment, offset);
+        let payload = segment.record(offset)?;
+        self.after_read(timed, payload.len());
+        let length = match payload {
             Cow::Owned(payload) => return Ok(RecordBytes::owned(payload)),
             Cow::Borrowed(payload) => payload.len() as u64,
         };
@@ -116,11 +122,23 @@ impl Partition {
                     Ok(segment)
                 }
             };
+            let first = offsets.iter().find(is_durable);
+            let timed = first.and_then(|&first| self.before_touches(first));
+            if timed.is_some() {
+                for &offset in offsets.iter().filter(is_durable) {
+                    if let Ok(segment) = holder(offset)
+                        && !self.ask_before_touch(segment, offset)
+                    {
+                        break;
+                    }
+                }
+            }
             for &offset in offsets.iter().filter(is_durable) {
                 if let Ok(segment) = holder(offset) {
                     segment.touch(offset);
                 }
             }
+            self.after_touches(timed);
             for (index, &offset) in offsets.iter().enumerate() {
                 if offset < durable {
                     match holder(offset).and_then(|segment| segment.record(offset)) {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::frame::{BATCH_HEADER_BYTES, BatchHeader, Records};
 use crate::identity::Offset;
 use crate::segment::Segment;
+use crate::segment::ahead::Ahead;
 
 /// A batch as it stands in the log. All of it has been verified.
 #[derive(Clone, Debug)]
@@ -121,12 +122,13 @@ fn walk(
     visit: &mut impl FnMut(ReplayedBatch<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
     let end = segment.published().min(durable);
-    let mut offset = segment.base();
+    let (mut offset, mut ahead) = (segment.base(), Ahead::default());
     while offset < end {
         let Some((batch_end, header)) = next_batch(segment, offset, end) else {
             return Err(damaged(segment, offset));
         };
         if offset >= from {
+            ahead.come_to(segment, offset, batch_end);
             let body_start = offset.plus(BATCH_HEADER_BYTES as u64);
             let Some(body) = segment.bytes(body_start..batch_end) else {
                 return Err(damaged(segment, offset));

@@ -25,6 +25,7 @@ use crate::frame::{BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, Records};
 use crate::identity::{Offset, SegmentNumber};
 use crate::recovery::START;
 use crate::segment::Segment;
+use crate::segment::ahead::Ahead;
 
 /// Reads durable batches in order. See the module for what it holds and what it tells.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub struct TailReader {
     is_aligned: bool,
     /// Until it is aligned: whether a batch that began below `next` and holds it comes first.
     with_holder: bool,
+    ahead: Ahead,
 }
 
 /// A durable batch. It keeps the segment's memory map rather than a copy, also when the segment is
@@ -92,7 +94,7 @@ impl TailReader {
             let end = segment.published();
             self.align(&segment, end)?;
             if self.next < end {
-                let batch = read_batch(&segment, self.next, end)?;
+                let batch = read_batch(&segment, self.next, end, &mut self.ahead)?;
                 self.next = batch.end;
                 return Ok(Some(batch));
             }
@@ -156,9 +158,15 @@ impl TailReader {
     }
 }
 
-fn read_batch(segment: &Arc<Segment>, offset: Offset, end: Offset) -> Result<TailBatch> {
+fn read_batch(
+    segment: &Arc<Segment>,
+    offset: Offset,
+    end: Offset,
+    ahead: &mut Ahead,
+) -> Result<TailBatch> {
     let broken = || damaged(segment, offset);
     let (batch_end, header) = next_batch(segment, offset, end).ok_or_else(broken)?;
+    ahead.come_to(segment, offset, batch_end);
     let start = offset.plus(BATCH_HEADER_BYTES as u64);
     let bytes = segment.bytes(start..batch_end).ok_or_else(broken)?;
     let mut place = 0;
@@ -197,6 +205,7 @@ impl Partition {
             next: from.max(START),
             is_aligned: false,
             with_holder: false,
+            ahead: Ahead::default(),
         };
         reader.locate()?;
         Ok(reader)

@@ -24,6 +24,7 @@ use crate::identity::{Incarnation, LogId, Offset, PartitionId};
 use crate::log::{Identified, identify, partition_directory};
 use crate::partition::next_batch;
 use crate::retired::{self, Retired};
+use crate::segment::ahead::Ahead;
 use crate::segment::sectors::FOOTER_POSITION;
 use crate::segment::{Listing, PAGE_BYTES, Segment};
 use crate::superblock::{self, Superblock};
@@ -302,6 +303,7 @@ impl Inspecting<'_> {
     /// Checks the batches of a segment up to what is published of it.
     fn frames(&mut self, segment: &Segment) {
         let (mut offset, end) = (segment.base(), segment.published());
+        let mut ahead = Ahead::default();
         self.found.bytes += end.since(offset);
         while offset < end {
             let Some((batch_end, _)) = next_batch(segment, offset, end) else {
@@ -313,6 +315,7 @@ impl Inspecting<'_> {
                 offset = next.unwrap_or(end);
                 continue;
             };
+            ahead.come_to(segment, offset, batch_end);
             self.batch(segment, offset..batch_end);
             offset = batch_end;
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::frame::{BATCH_HEADER_BYTES, BatchHeader, Records, looks_like_header};
 use crate::identity::Offset;
+use crate::segment::ahead::Ahead;
 use crate::segment::sectors::Header;
 use crate::segment::{PAGE_BYTES, Segment};
 use crate::vfs::Vfs;
@@ -38,20 +39,27 @@ pub(crate) fn scan(vfs: &dyn Vfs, path: &Path, header: Header) -> Result<Scanned
         vouched: header.base,
         used_end: header.base,
     };
-    while let Some((end, synced)) = whole_batch(&segment, scanned.end, limit) {
+    let mut ahead = Ahead::default();
+    while let Some((end, synced)) = whole_batch(&segment, scanned.end, limit, &mut ahead) {
         scanned.end = end;
         scanned.vouched = scanned.vouched.max(synced);
     }
-    search(&segment, limit, &mut scanned);
+    search(&segment, limit, &mut scanned, &mut ahead);
     Ok(scanned)
 }
 
 /// The end and the W of the batch at `offset`, if all of it verifies.
-fn whole_batch(segment: &Segment, offset: Offset, limit: Offset) -> Option<(Offset, Offset)> {
+fn whole_batch(
+    segment: &Segment,
+    offset: Offset,
+    limit: Offset,
+    ahead: &mut Ahead,
+) -> Option<(Offset, Offset)> {
     let body_start = offset.plus(BATCH_HEADER_BYTES as u64);
     let head = segment.bytes(offset..body_start.min(limit))?;
     let header = BatchHeader::decode(&head, offset, segment.seed())?;
     let end = offset.plus(header.batch_bytes());
+    ahead.come_to(segment, offset, end);
     let body = segment.bytes(body_start..end)?;
     Records::new(&body, body_start, segment.seed())
         .all(|record| record.is_ok())
@@ -60,13 +68,14 @@ fn whole_batch(segment: &Segment, offset: Offset, limit: Offset) -> Option<(Offs
 
 /// Looks for headers that verify behind the first damage, at every byte: a torn tail may hold
 /// batches whose W proves that what is damaged was synced.
-fn search(segment: &Segment, limit: Offset, scanned: &mut Scanned) {
+fn search(segment: &Segment, limit: Offset, scanned: &mut Scanned, ahead: &mut Ahead) {
     let mut start = scanned.end;
     scanned.used_end = start;
     while start < limit {
         let window_end = start.plus(WINDOW_BYTES).min(limit);
         // Headers that begin in this window may reach into the next.
         let reach = window_end.plus(BATCH_HEADER_BYTES as u64 - 1).min(limit);
+        ahead.come_to(segment, start, reach);
         let Some(window) = segment.bytes(start..reach) else {
             return;
         };

@@ -33,6 +33,7 @@ macro_rules! conformance_tests {
             free_space_is_known
             only_published_bytes_of_a_map_are_readable
             a_map_starts_and_ends_anywhere
+            what_is_wished_of_a_map_changes_no_byte
             a_map_shows_bytes_written_after_it_was_made
             published_bytes_are_never_written_or_cut
             a_handle_makes_one_map
@@ -364,6 +365,34 @@ pub(super) fn only_published_bytes_of_a_map_are_readable(disk: &dyn Vfs, root: &
     map.publish(u64::MAX);
     assert_eq!(map.bytes(0..20_000).unwrap(), &bytes[..]);
     assert!(map.bytes(0..20_001).is_none());
+}
+
+pub(super) fn what_is_wished_of_a_map_changes_no_byte(disk: &dyn Vfs, root: &Path) {
+    let file = disk.create(&root.join("file")).unwrap();
+    let bytes = pattern(50_000);
+    file.write_at(&bytes, 0).unwrap();
+    let map = file.map(1_000..50_000).unwrap();
+    map.publish(30_000);
+    map.expect_random_reads();
+    let reversed = std::ops::Range {
+        start: 20_000,
+        end: 10_000,
+    };
+    for wish in [
+        1_000..30_000,
+        5_001..5_002,
+        29_999..30_000,
+        7_000..7_000,
+        0..2_000,
+        20_000..40_000,
+        60_000..70_000,
+        u64::MAX - 1..u64::MAX,
+        reversed,
+    ] {
+        map.will_need(wish);
+        assert_eq!(map.bytes(1_000..30_000).unwrap(), &bytes[1_000..30_000]);
+        assert!(map.bytes(29_999..30_001).is_none());
+    }
 }
 
 pub(super) fn a_map_starts_and_ends_anywhere(disk: &dyn Vfs, root: &Path) {

@@ -87,6 +87,29 @@ impl Map for RealMap {
         let bytes = unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(offset), length) };
         Some(Cow::Borrowed(bytes))
     }
+
+    fn expect_random_reads(&self) {
+        // A wish, like the other one.
+        #[cfg(unix)]
+        let _ = self.memory.advise(memmap2::Advice::Random);
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        if range.is_empty() || !self.published.covers(self.start, &range) {
+            return;
+        }
+        // Both fit: what is published lies in the map.
+        let place = usize::try_from(range.start - self.start);
+        let length = usize::try_from(range.end - range.start);
+        #[cfg(unix)]
+        if let (Ok(place), Ok(length)) = (place, length) {
+            let _ = self
+                .memory
+                .advise_range(memmap2::Advice::WillNeed, place, length);
+        }
+        #[cfg(not(unix))]
+        let _ = (place, length);
+    }
 }
 
 /// A row of words, all zero at first, that threads share. Memory that nobody touches is not taken

@@ -415,6 +415,18 @@ impl Map for OverlayMap {
         self.inode.read(&content, &mut bytes, range.start).ok()?;
         Some(Cow::Owned(bytes))
     }
+
+    fn will_need(&self, range: Range<u64>) {
+        if let Some(lower) = &self.lower {
+            lower.will_need(range);
+        }
+    }
+
+    fn expect_random_reads(&self) {
+        if let Some(lower) = &self.lower {
+            lower.expect_random_reads();
+        }
+    }
 }
 
 /// Lets go when it is dropped.
