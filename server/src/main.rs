@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Streams would leave freed buffers behind in every thread's share of the memory.
+    cairn_log::vfs::map_large_buffers();
     cairn_server::main()
 }

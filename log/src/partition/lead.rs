@@ -19,7 +19,7 @@ pub(crate) const GROUP: SyncSite = SyncSite("group");
 /// Unsynced bytes at which a group of `Buffered` batches is synced all the same.
 pub const BUFFERED_BYTES_MAX: u64 = 16 << 20;
 
-/// The largest buffer that is kept between groups.
+/// The largest buffer that is kept between groups however little of it they fill.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 impl Partition {
@@ -209,8 +209,12 @@ impl Tail {
         !self.leading && self.open.as_ref().is_some_and(|open| open.handed_over)
     }
 
+    /// Keeps the buffer of a group for one to come. A large one stays for as long as groups fill
+    /// some of it: to grow one anew for each costs copies, and leaves the allocator of every thread
+    /// that does with one more.
     fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() <= BUFFER_BYTES_KEPT && bytes.capacity() > self.buffer.capacity() {
+        let is_used = bytes.capacity() <= BUFFER_BYTES_KEPT.max(bytes.len().saturating_mul(4));
+        if is_used && bytes.capacity() > self.buffer.capacity() {
             bytes.clear();
             self.buffer = bytes;
         }

@@ -562,3 +562,29 @@ fn a_batch_that_says_where_it_stands_is_taken_there_or_not_at_all() {
     assert!(next > end);
     assert_eq!(at(next), Some(next));
 }
+
+#[test]
+fn a_large_buffer_is_kept_for_as_long_as_groups_fill_it() {
+    let options = Options {
+        segment_bytes: 64 << 20,
+        ..crate::testing::options(false)
+    };
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let log = Log::open(disk, Path::new("/log"), options).unwrap();
+    let group = |batches: usize, bytes: usize| {
+        let append = |_| append(&log, &vec![1; bytes], Durability::Buffered).unwrap();
+        let appended: Vec<_> = (0..batches).map(append).collect();
+        for appended in appended {
+            appended.commit.wait().unwrap();
+        }
+        log.partitions()[0].tail.lock().buffer.capacity()
+    };
+    let kept = group(4, 1 << 20);
+    assert!(kept >= 4 << 20, "{kept}");
+    assert_eq!(group(3, 1 << 20), kept, "it serves again");
+    let after = group(1, 100);
+    assert!(
+        after <= 1 << 20,
+        "{after} bytes are kept for groups of a hundred"
+    );
+}

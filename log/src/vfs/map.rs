@@ -8,6 +8,7 @@
 //! the map. For everybody else the store does: it opens a mapped file through one handle, under
 //! the lock of the store's directory, and unlinks files but never cuts one that it did not open.
 //!
+//! [`map_large_buffers`] is about the memory of the whole process, and stands here for its `unsafe`.
 //! [`AtomicWords`] is memory of no file, for tables that are large and sparse, and [`prefetch`] asks
 //! for some of any memory before it is needed.
 
@@ -162,3 +163,21 @@ pub fn prefetch<T>(item: &T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = item;
 }
+
+/// Has the allocator of the C library give every buffer of 128 KiB or more a map of its own, for the
+/// whole process from here on. For programs, to be called before the first thread is started.
+///
+/// By itself glibc raises that bound to the largest buffer that was ever freed, and then keeps twice
+/// as much free memory in an arena for each of up to eight threads a processor: eight uploads grew
+/// a server by 250 MiB of which 40 were in use. Cost: a system call and fresh pages a large buffer.
+/// With another C library nothing happens.
+pub fn map_large_buffers() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: It sets a number that the allocator reads, under the allocator's own lock.
+        let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES) };
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BUFFER_BYTES: libc::c_int = 128 << 10;

@@ -37,6 +37,7 @@ pub(crate) const LIST: Target = Target {
         texts(&[
             "",
             "prefix=a%2Fb&limit=10&reverse=true&keys_only",
+            "at=1220&limit=1",
             "start=%00&end=a+b%FF&limit=99999999999999999999999&keys_only=0",
             "cursor=AQAB&&reverse=",
         ])
@@ -155,6 +156,9 @@ fn query_of(scan: &ScanRequest) -> String {
     }
     if let Some(limit) = scan.limit {
         let _ = write!(query, "limit={limit}&");
+    }
+    if let Some(at) = scan.at {
+        let _ = write!(query, "at={at}&");
     }
     let _ = write!(
         query,
