@@ -280,11 +280,14 @@ impl Store {
         durability: Durability,
     ) -> Result<Option<(Appended, Commit)>> {
         let keyspace = self.topics_of(partition, topic, data)?;
-        let topics = match self.0.existing(&BucketName::topics(partition)) {
-            Ok(topics) => topics,
-            Err(error) if error.kind() == ErrorKind::BucketNotFound => return Ok(None),
-            Err(error) => return Err(error),
+        let name = BucketName::topics(partition);
+        let named = self.0.catalogue.read().named(name.as_str()).cloned();
+        let Some(Named::Live(topics)) = named else {
+            return Ok(None);
         };
+        if !keyspace.is_durable(topics.created.version) {
+            return Ok(None);
+        }
         let placed = keyspace.try_append_topic(&topics, topic, data, durability)?;
         Ok(placed.map(|placed| (Appended::of(&placed), placed.commit)))
     }

@@ -87,6 +87,25 @@ fn an_append_that_need_not_wait_is_placed_at_once_and_any_other_not_at_all() {
 }
 
 #[test]
+fn an_append_waits_for_an_index_that_is_behind_and_one_that_may_not_says_so() {
+    let disk = Arc::new(SimulatedDisk::new(0)) as Arc<dyn Vfs>;
+    let store = options()
+        .memtable_bytes(4_000)
+        .open_on(disk, "/store")
+        .unwrap();
+    store.append(0, "a", "0").unwrap();
+    let placed = |_: &u32| {
+        let placed = store.try_submit_append(0, "a", b"1", Durability::Buffered);
+        placed.unwrap().is_some()
+    };
+    // A segment has room for a thousand of them.
+    let before = (0..200).take_while(placed).count();
+    assert!((5..100).contains(&before), "{before}");
+    store.append(0, "a", "2").unwrap();
+    assert!(placed(&0), "another memtable has begun");
+}
+
+#[test]
 fn a_topic_is_read_in_order_from_any_offset_and_apart_from_others() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let store = open(&disk);

@@ -117,3 +117,38 @@ fn pieces_go_once_nothing_needs_them_and_not_before() {
     while store.step().unwrap() {}
     assert_eq!(count(&store, upload_of_first), 0);
 }
+
+#[test]
+fn pieces_stay_while_it_cannot_be_told_whose_they_are() {
+    let bench = bench();
+    let store = bench.open();
+    let bucket = store.bucket("b").unwrap();
+    let fill = |round| {
+        upload(&bucket, "filler", &bytes(round, VALUE_BYTES)).unwrap();
+        // What is damaged may be met by a step.
+        while let Ok(true) = store.step() {}
+    };
+    let value = bytes(100, VALUE_BYTES);
+    upload(&bucket, "k", &value).unwrap();
+    let of_k = || {
+        let keys = pieces(&store).into_iter();
+        keys.filter(|key| key.ends_with(b"k")).count()
+    };
+    (0..4).for_each(fill);
+    let before = of_k();
+    assert!(before > 4);
+    // The commit record says which upload is the key's.
+    let hash = *blake3::hash(&value).as_bytes();
+    let mut flipped = 0;
+    for path in bench.disk.paths() {
+        let content = bench.disk.read(&path);
+        if let Some(at) = content.windows(32).position(|window| window == hash) {
+            bench.disk.flip_bit(&path, at as u64, 3);
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 1);
+    assert_eq!(kind(bucket.open("k")), ErrorKind::Corrupt);
+    (4..12).for_each(fill);
+    assert_eq!(of_k(), before);
+}
