@@ -55,6 +55,7 @@ use crate::recovery::{Recovered, RecoveryReport};
 use crate::retired::Retired;
 use crate::segment::Segment;
 use crate::segment::spares::{Claim, Spares};
+use crate::segment::unused::Unused;
 use crate::slots::Slots;
 use crate::superblock::Superblock;
 use crate::vfs::{File, Vfs};
@@ -107,6 +108,8 @@ pub struct Partition {
     dropped_end: AtomicU64,
     pins: Arc<Pins>,
     spares: Mutex<Spares>,
+    /// Room that a cut at open left, until it is given back.
+    unused: Mutex<Option<Unused>>,
     coldness: Coldness,
     /// The last attempt to prepare a segment found no room for it.
     full: AtomicBool,
@@ -220,6 +223,7 @@ impl Partition {
             retired: Mutex::new(recovered.retired),
             pins: Arc::default(),
             spares: Mutex::default(),
+            unused: Mutex::new(recovered.unused),
             coldness: Coldness::default(),
             full: AtomicBool::new(false),
             newest_time_ms: AtomicU64::new(time_ms),

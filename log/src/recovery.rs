@@ -61,6 +61,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::identity::{Incarnation, LogId, Offset, PartitionId, SegmentNumber};
 use crate::retired::{self, Owner, Retired};
+use crate::segment::unused::Unused;
 use crate::segment::{Segment, file_name};
 use crate::slots::Slots;
 use crate::superblock::{self, Cut, Superblock};
@@ -101,6 +102,8 @@ pub(crate) struct Recovered {
     pub(crate) active: Option<(Arc<Segment>, Arc<dyn File>)>,
     /// The end of the log, all of it durable.
     pub(crate) end: Offset,
+    /// Room that a cut left, which the next segment may need on a full disk.
+    pub(crate) unused: Option<Unused>,
     pub(crate) report: RecoveryReport,
 }
 
@@ -189,6 +192,7 @@ pub(crate) fn recover(place: &Place<'_>) -> Result<Recovered> {
             segments,
             active,
             end: tail.end,
+            unused: None,
             report,
         });
     }
@@ -264,6 +268,7 @@ fn drop_unused(
         segments,
         active: None,
         end,
+        unused: None,
         report,
     })
 }
@@ -303,7 +308,6 @@ fn cut(
     if let Some(copy) = &mut copy {
         copy.path = adopt(place, copy.header.number)?;
     }
-    newest.give_back_behind(cut_end);
     segments.push(Arc::new(newest.segment(cut_end)?));
     if let Some(copy) = copy {
         segments.push(Arc::new(copy.segment(tail.end)?));
@@ -321,6 +325,7 @@ fn cut(
         segments,
         active: None,
         end: tail.end,
+        unused: Some(newest.unused_behind(cut_end)),
         report,
     })
 }
@@ -349,6 +354,7 @@ fn without_segments(
         segments: Vec::new(),
         active: None,
         end,
+        unused: None,
         report,
     })
 }

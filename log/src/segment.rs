@@ -27,6 +27,7 @@ pub(crate) mod ahead;
 pub(crate) mod prepare;
 pub(crate) mod sectors;
 pub(crate) mod spares;
+pub(crate) mod unused;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -50,6 +50,15 @@ struct Came {
     older: Counts,
 }
 
+/// Nodes that are to be noted together.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    /// Those that are new.
+    pub(super) came: Vec<Arc<Node>>,
+    /// Those that count from now on.
+    pub(super) uncompared: Vec<Arc<Node>>,
+}
+
 /// Keys that exist, and bytes of them and their values; also as differences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -95,6 +104,15 @@ impl Counts {
             },
             Kind::Tombstone => Counts::default(),
         }
+    }
+}
+
+impl Noted {
+    /// Notes them, and is empty afterwards.
+    pub(super) fn give_to(&mut self, members: &Members) {
+        let mut came = members.came.lock();
+        came.nodes.append(&mut self.came);
+        came.uncompared.append(&mut self.uncompared);
     }
 }
 

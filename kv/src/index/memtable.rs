@@ -1,9 +1,8 @@
 //! Key -> versions, in memory: the index of the segment that is being written, and of sealed ones
 //! until their run is written.
 //!
-//! A hash table of nodes, one node a key, split into shards so that a writer adding a key delays
-//! few readers. The table holds the hash beside the node: growing it touches no node, and a lookup
-//! touches one. Short keys stand in the node itself. Only keys and locations are kept here; values
+//! A hash table of nodes ([`table`]), one node a key, split into shards so that a writer adding a key
+//! delays few readers. The table holds the hash beside the node: a lookup touches one node. Short keys stand in the node itself. Only keys and locations are kept here; values
 //! stay in the log. Nodes and versions only ever come. All of them go at once when the memtable is
 //! *retired*: its run is written then, and whoever holds levels from before is sent there. So what
 //! scans and leases hold on to is no memory.
@@ -18,11 +17,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::hash_table::{Entry, HashTable};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
-use super::members::Members;
+use self::table::{Entry, Table};
+use super::members::{Members, Noted};
 use super::run::Run;
 use super::versions::{Location, Versions};
 use crate::record::BucketId;
@@ -54,23 +53,52 @@ pub(crate) struct Node {
     versions: Mutex<Versions>,
 }
 
-/// A version of a key that is to be entered.
+/// A version of a key that is to be entered, as the node it becomes if the key is new.
 pub(crate) struct Entering {
-    pub(crate) bucket: BucketId,
-    pub(crate) hash: u64,
-    pub(crate) location: Location,
-    /// It was superseded when it was moved.
-    pub(crate) is_superseded: bool,
+    node: Arc<Node>,
+    location: Location,
+    is_superseded: bool,
+}
+
+impl Entering {
+    /// `is_superseded`: it was so when it was moved.
+    pub(crate) fn new(
+        bucket: BucketId,
+        hash: u64,
+        key: &[u8],
+        location: Location,
+        is_superseded: bool,
+    ) -> Entering {
+        let node = if is_superseded {
+            Node::of_past(bucket, hash, key, location)
+        } else {
+            Node::of_newest(bucket, hash, key, location)
+        };
+        Entering {
+            node,
+            location,
+            is_superseded,
+        }
+    }
 }
 
 /// Aligned so that two shards' locks never share a cache line.
 #[repr(align(64))]
 #[derive(Default)]
-struct Shard(RwLock<HashTable<Hashed>>);
+struct Shard(RwLock<Table>);
 
-struct Hashed {
-    hash: u64,
-    node: Arc<Node>,
+/// What entering a version did.
+enum Entered {
+    /// The key is new, and its node is to be noted.
+    New(Arc<Node>),
+    /// Its node had superseded versions only, and is to be noted as well.
+    First(Arc<Node>),
+    /// It had this version before.
+    Again(Location),
+    /// A superseded version of a key that is known.
+    Superseded,
+    /// It is not newer than the newest one here.
+    Refused,
 }
 
 impl Memtable {
@@ -132,9 +160,9 @@ impl Memtable {
         watermark: u64,
     ) -> (Location, bool) {
         let table = self.shard(hash).0.read();
-        match table.find(hash, |hashed| hashed.is(hash, bucket, key)) {
-            Some(hashed) => {
-                let versions = hashed.node.versions.lock();
+        match table.find(hash, |node| node.is(bucket, key)) {
+            Some(node) => {
+                let versions = node.versions.lock();
                 let found = versions.below(watermark);
                 (found, found.version == versions.newest().version)
             }
@@ -151,10 +179,15 @@ impl Memtable {
         watermark: u64,
     ) -> Location {
         let table = self.shard(hash).0.read();
-        match table.find(hash, |hashed| hashed.is(hash, bucket, key)) {
-            Some(hashed) => hashed.node.versions.lock().ever_below(watermark),
+        match table.find(hash, |node| node.is(bucket, key)) {
+            Some(node) => node.versions.lock().ever_below(watermark),
             None => Location::NONE,
         }
+    }
+
+    /// Has brought in what entering a key of this hash will ask, without waiting for it.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.shard(hash).0.read().prefetch(hash);
     }
 
     /// The keys of a bucket, for entering some and for scans.
@@ -192,72 +225,19 @@ impl Memtable {
         key: &[u8],
         after: Location,
     ) -> bool {
-        let mut table = self.shard(hash).0.write();
-        let is_key = |hashed: &Hashed| hashed.is(hash, bucket, key);
-        let (before, added) = match table.entry(hash, is_key, |hashed| hashed.hash) {
-            Entry::Occupied(found) => {
-                let node = &found.get().node;
-                let pushed = node.versions.lock().push(after);
-                let Some(before) = pushed else { return false };
-                if before.version == 0 {
-                    members.note_first(node);
-                }
-                (before, VERSION_BYTES)
-            }
-            Entry::Vacant(place) => {
-                let mut versions = Versions::new();
-                let _ = versions.push(after);
-                let node = Node::new(bucket, hash, key, versions);
-                place.insert(Hashed {
-                    hash,
-                    node: Arc::clone(&node),
-                });
-                drop(table);
-                members.note(node);
-                (Location::NONE, node_bytes(key))
-            }
+        let node = || Node::of_newest(bucket, hash, key, after);
+        let entered = {
+            let mut table = self.shard(hash).0.write();
+            enter_newest(&mut table, bucket, hash, key, after, node)
         };
-        members.count(key.len(), &before, &after);
-        self.added(added);
-        true
-    }
-
-    /// Enters versions one after another while nobody else knows the memtable. Stops and returns
-    /// the first that is not newer than what is known of its key.
-    ///
-    /// Cost: less than entering them one by one, since the misses of the caches overlap.
-    pub(crate) fn enter_all<'k>(
-        &mut self,
-        mut versions: impl Iterator<Item = (&'k [u8], &'k Entering)>,
-    ) -> Result<(), Location> {
-        let mut together: SmallVec<[(&[u8], &Entering); ENTERED_TOGETHER]> = SmallVec::new();
-        let mut members: Option<(BucketId, Arc<Members>)> = None;
-        loop {
-            together.clear();
-            together.extend(versions.by_ref().take(ENTERED_TOGETHER));
-            if together.is_empty() {
-                return Ok(());
-            }
-            for (_, entering) in &together {
-                let table = self.shards[shard_number(entering.hash)].0.get_mut();
-                let found = table.find(entering.hash, |hashed| hashed.hash == entering.hash);
-                std::hint::black_box(found.is_some());
-            }
-            for &(key, entering) in &together {
-                let (bucket, hash, location) = (entering.bucket, entering.hash, entering.location);
-                if members.as_ref().is_none_or(|(of, _)| *of != bucket) {
-                    members = Some((bucket, self.members(bucket)));
-                }
-                let Some((_, members)) = &members else {
-                    continue;
-                };
-                if entering.is_superseded {
-                    self.enter_superseded(members, bucket, hash, key, location);
-                } else if !self.enter(members, bucket, hash, key, location) {
-                    return Err(location);
-                }
-            }
+        self.count(members, key.len(), &entered, &after);
+        match entered {
+            Entered::New(node) => members.note(node),
+            Entered::First(node) => members.note_first(&node),
+            Entered::Again(_) | Entered::Superseded => {}
+            Entered::Refused => return false,
         }
+        true
     }
 
     /// Enters a version that was superseded when it was moved. The caller holds the sequencer's
@@ -270,28 +250,117 @@ impl Memtable {
         key: &[u8],
         location: Location,
     ) {
-        let mut table = self.shard(hash).0.write();
-        let is_key = |hashed: &Hashed| hashed.is(hash, bucket, key);
-        let added = match table.entry(hash, is_key, |hashed| hashed.hash) {
-            Entry::Occupied(found) => {
-                let mut versions = found.get().node.versions.lock();
-                versions.add_superseded(location);
-                VERSION_BYTES
-            }
-            Entry::Vacant(place) => {
-                let mut versions = Versions::new();
-                versions.add_superseded(location);
-                let node = Node::new(bucket, hash, key, versions);
-                place.insert(Hashed {
-                    hash,
-                    node: Arc::clone(&node),
-                });
-                drop(table);
-                members.note_superseded(node);
-                node_bytes(key) + VERSION_BYTES
-            }
+        let node = || Node::of_past(bucket, hash, key, location);
+        let entered = {
+            let mut table = self.shard(hash).0.write();
+            enter_past(&mut table, bucket, hash, key, location, node)
         };
+        self.count_superseded(key.len(), &entered);
+        if let Entered::New(node) = entered {
+            members.note_superseded(node);
+        }
+    }
+
+    /// Enters versions one after another while nobody else knows the memtable. Stops and returns
+    /// the first that is not newer than what is known of its key.
+    ///
+    /// Cost: less than entering them one by one, since the misses of the caches overlap, and no
+    /// lock that is given back waits for them.
+    pub(crate) fn enter_all(
+        &mut self,
+        versions: impl IntoIterator<Item = Entering>,
+    ) -> Result<(), Location> {
+        let mut versions = versions.into_iter();
+        let mut together: SmallVec<[Entering; ENTERED_TOGETHER]> = SmallVec::new();
+        let mut noted = Noted::default();
+        let mut members: Option<(BucketId, Arc<Members>)> = None;
+        loop {
+            together.extend(versions.by_ref().take(ENTERED_TOGETHER));
+            for entering in &together {
+                self.unshared(entering.node.hash)
+                    .prefetch(entering.node.hash);
+            }
+            let is_end = together.is_empty();
+            for entering in together.drain(..) {
+                let bucket = entering.node.bucket;
+                if members.as_ref().is_none_or(|(of, _)| *of != bucket) {
+                    if let Some((_, members)) = &members {
+                        noted.give_to(members);
+                    }
+                    members = Some((bucket, self.members(bucket)));
+                }
+                if let Some((_, members)) = &members {
+                    self.enter_one(members, entering, &mut noted)?;
+                }
+            }
+            if let Some((_, members)) = &members {
+                noted.give_to(members);
+            }
+            if is_end {
+                return Ok(());
+            }
+        }
+    }
+
+    fn enter_one(
+        &mut self,
+        members: &Members,
+        entering: Entering,
+        noted: &mut Noted,
+    ) -> Result<(), Location> {
+        let Entering { node, location, .. } = entering;
+        let (bucket, hash) = (node.bucket, node.hash);
+        let key_bytes = node.key.len();
+        let table = self.unshared(hash);
+        if entering.is_superseded {
+            let entered = enter_past(table, bucket, hash, &node.key, location, || {
+                Arc::clone(&node)
+            });
+            self.count_superseded(key_bytes, &entered);
+            if let Entered::New(node) = entered {
+                noted.came.push(node);
+            }
+            return Ok(());
+        }
+        let entered = enter_newest(table, bucket, hash, &node.key, location, || {
+            Arc::clone(&node)
+        });
+        self.count(members, key_bytes, &entered, &location);
+        match entered {
+            Entered::New(node) => {
+                noted.uncompared.push(Arc::clone(&node));
+                noted.came.push(node);
+            }
+            Entered::First(node) => noted.uncompared.push(node),
+            Entered::Again(_) | Entered::Superseded => {}
+            Entered::Refused => return Err(location),
+        }
+        Ok(())
+    }
+
+    /// The shard of a key, while nobody else knows the memtable.
+    fn unshared(&mut self, hash: u64) -> &mut Table {
+        self.shards[shard_number(hash)].0.get_mut()
+    }
+
+    /// Counts what entering a version added, and what the key counts for from now on.
+    fn count(&self, members: &Members, key_bytes: usize, entered: &Entered, after: &Location) {
+        let (before, added) = match entered {
+            Entered::New(_) => (Location::NONE, node_bytes(key_bytes)),
+            Entered::First(_) => (Location::NONE, VERSION_BYTES),
+            Entered::Again(before) => (*before, VERSION_BYTES),
+            Entered::Superseded | Entered::Refused => return,
+        };
+        members.count(key_bytes, &before, after);
         self.added(added);
+    }
+
+    fn count_superseded(&self, key_bytes: usize, entered: &Entered) {
+        let node = match entered {
+            Entered::New(_) => node_bytes(key_bytes),
+            _ => 0,
+        };
+        self.added(node + VERSION_BYTES);
     }
 
     /// Counts a record; only the holder of the sequencer's lock does.
@@ -371,6 +440,21 @@ impl Node {
         })
     }
 
+    /// Of a key whose only version is this one.
+    fn of_newest(bucket: BucketId, hash: u64, key: &[u8], location: Location) -> Arc<Node> {
+        let mut versions = Versions::new();
+        // Nothing is newer than it, since nothing is there.
+        let _ = versions.push(location);
+        Node::new(bucket, hash, key, versions)
+    }
+
+    /// Of a key whose only version was superseded when it was moved.
+    fn of_past(bucket: BucketId, hash: u64, key: &[u8], location: Location) -> Arc<Node> {
+        let mut versions = Versions::new();
+        versions.add_superseded(location);
+        Node::new(bucket, hash, key, versions)
+    }
+
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
@@ -386,6 +470,10 @@ impl Node {
         std::hint::black_box(self.hash ^ u64::from(first) ^ locked);
     }
 
+    fn is(&self, bucket: BucketId, key: &[u8]) -> bool {
+        self.bucket == bucket && self.key[..] == *key
+    }
+
     pub(crate) fn versions(&self) -> MutexGuard<'_, Versions> {
         self.versions.lock()
     }
@@ -396,21 +484,61 @@ impl Node {
     }
 }
 
-impl Hashed {
-    fn is(&self, hash: u64, bucket: BucketId, key: &[u8]) -> bool {
-        self.hash == hash && self.node.bucket == bucket && self.node.key[..] == *key
+fn enter_newest(
+    table: &mut Table,
+    bucket: BucketId,
+    hash: u64,
+    key: &[u8],
+    after: Location,
+    node: impl FnOnce() -> Arc<Node>,
+) -> Entered {
+    match table.entry(hash, |node| node.is(bucket, key)) {
+        Entry::Known(node) => {
+            let pushed = node.versions.lock().push(after);
+            match pushed {
+                None => Entered::Refused,
+                Some(before) if before.version == 0 => Entered::First(Arc::clone(node)),
+                Some(before) => Entered::Again(before),
+            }
+        }
+        Entry::Vacant(vacant) => {
+            let node = node();
+            vacant.fill(Arc::clone(&node));
+            Entered::New(node)
+        }
+    }
+}
+
+fn enter_past(
+    table: &mut Table,
+    bucket: BucketId,
+    hash: u64,
+    key: &[u8],
+    location: Location,
+    node: impl FnOnce() -> Arc<Node>,
+) -> Entered {
+    match table.entry(hash, |node| node.is(bucket, key)) {
+        Entry::Known(node) => {
+            node.versions.lock().add_superseded(location);
+            Entered::Superseded
+        }
+        Entry::Vacant(vacant) => {
+            let node = node();
+            vacant.fill(Arc::clone(&node));
+            Entered::New(node)
+        }
     }
 }
 
 fn shard_number(hash: u64) -> usize {
-    // The table itself goes by the lowest bits and the highest seven.
+    // The table itself goes by the lower half.
     (hash >> 40) as usize % SHARDS
 }
 
 /// What a new key takes.
-fn node_bytes(key: &[u8]) -> usize {
-    if key.len() > KEY_BYTES_INLINE {
-        NODE_BYTES + key.len()
+fn node_bytes(key_bytes: usize) -> usize {
+    if key_bytes > KEY_BYTES_INLINE {
+        NODE_BYTES + key_bytes
     } else {
         NODE_BYTES
     }
@@ -430,5 +558,6 @@ const NODE_BYTES: usize = 144;
 /// What each further version of a key takes, the first of them more than others.
 const VERSION_BYTES: usize = 96;
 
+mod table;
 #[cfg(test)]
 mod tests;

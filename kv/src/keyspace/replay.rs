@@ -1,7 +1,7 @@
 //! How a segment of the log becomes a memtable again: at open, and where a run is of no use.
 //!
 //! ```text
-//! this thread   read a batch, check it -> decode, hash the keys -> a chunk of versions
+//! this thread   read a batch, check it -> decode, hash the keys, make their nodes -> a chunk
 //! another one                                     chunk by chunk -> enter them into the memtable
 //! ```
 //!
@@ -9,7 +9,7 @@
 //! disk, and what an open learns beside the keys, stays in the thread of the caller.
 
 use std::collections::HashMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use cairn_log::{Offset, Partition, ReplayedBatch};
@@ -48,11 +48,7 @@ pub(super) struct Replay<'a, L> {
 }
 
 /// Versions on their way into the memtable.
-#[derive(Default)]
-struct Chunk {
-    keys: Vec<u8>,
-    versions: Vec<(Range<usize>, Entering)>,
-}
+type Chunk = Vec<Entering>;
 
 impl<'a, L> Replay<'a, L>
 where
@@ -63,7 +59,7 @@ where
             log,
             seed,
             listener,
-            chunk: Chunk::default(),
+            chunk: Chunk::new(),
             written: Vec::new(),
             places: HashMap::new(),
             last: 0,
@@ -85,7 +81,7 @@ where
         let bytes = span.map_or(0, |span| span.end.get() - span.base.get());
         if bytes < TWO_THREADS_BYTES_MIN {
             let log = self.log;
-            self.read(base, |chunk| enter(&mut memtable, &chunk, log))?;
+            self.read(base, |chunk| enter(&mut memtable, chunk, log))?;
         } else {
             let (sender, receiver) = sync_channel(CHUNKS_WAITING_MAX);
             let (log, memtable) = (self.log, &mut memtable);
@@ -117,8 +113,9 @@ where
         let log = self.log;
         log.replay_segment(base, |batch| {
             outcome = self.take_batch(&batch);
-            if outcome.is_ok() && self.chunk.versions.len() >= CHUNK_VERSIONS {
-                outcome = give(self.chunk.renewed());
+            if outcome.is_ok() && self.chunk.len() >= CHUNK_VERSIONS {
+                let next = Chunk::with_capacity(self.chunk.len());
+                outcome = give(std::mem::replace(&mut self.chunk, next));
             }
             if outcome.is_ok() {
                 ControlFlow::Continue(())
@@ -159,16 +156,11 @@ where
             return (self.listener)(Learnt::Control(&record, offset, batch.time_ms));
         };
         self.note_written(record.bucket, location.version, offset);
-        let start = self.chunk.keys.len();
-        self.chunk.keys.extend_from_slice(key);
-        let entering = Entering {
-            bucket: record.bucket,
-            hash: self.seed.hash(record.bucket, key),
-            location,
-            is_superseded: record.is_superseded(),
-        };
-        let versions = &mut self.chunk.versions;
-        versions.push((start..self.chunk.keys.len(), entering));
+        let bucket = record.bucket;
+        let hash = self.seed.hash(bucket, key);
+        let is_superseded = record.is_superseded();
+        let entering = Entering::new(bucket, hash, key, location, is_superseded);
+        self.chunk.push(entering);
         Ok(())
     }
 
@@ -186,28 +178,15 @@ where
     }
 }
 
-impl Chunk {
-    /// What is here, with another in its place for as much.
-    fn renewed(&mut self) -> Chunk {
-        let empty = Chunk {
-            keys: Vec::with_capacity(self.keys.len()),
-            versions: Vec::with_capacity(self.versions.len()),
-        };
-        std::mem::replace(self, empty)
-    }
-}
-
 fn enter_all(memtable: &mut Memtable, chunks: &Receiver<Chunk>, log: &Partition) -> Result<()> {
     for chunk in chunks {
-        enter(memtable, &chunk, log)?;
+        enter(memtable, chunk, log)?;
     }
     Ok(())
 }
 
-fn enter(memtable: &mut Memtable, chunk: &Chunk, log: &Partition) -> Result<()> {
-    let versions = chunk.versions.iter();
-    let versions = versions.map(|(key, entering)| (&chunk.keys[key.clone()], entering));
-    memtable.enter_all(versions).map_err(|refused| {
+fn enter(memtable: &mut Memtable, chunk: Chunk, log: &Partition) -> Result<()> {
+    memtable.enter_all(chunk).map_err(|refused| {
         let malformed = Malformed("it writes a key that its batch has written already");
         damaged(log, Offset::new(refused.record), malformed)
     })

@@ -296,6 +296,8 @@ impl Keyspace {
         durability: Durability,
     ) -> Result<Attempt> {
         let mut sequencer = self.sequencer.lock();
+        // Wanted once the log has the batch.
+        draft.prefetch(&sequencer.memtable, 0);
         self.check_poison()?;
         if let Some(version) = bucket.dropped() {
             drop(sequencer);
@@ -412,7 +414,10 @@ impl Keyspace {
         let version = appended.offset.get();
         self.begin_segment(sequencer, appended);
         let members = sequencer.members(draft.bucket);
-        for entry in &draft.entries {
+        for (at, entry) in draft.entries.iter().enumerate() {
+            if at % ENTRIES_AHEAD == 0 {
+                draft.prefetch(&sequencer.memtable, at + ENTRIES_AHEAD);
+            }
             let after = Location {
                 version,
                 record: version + entry.after.record,
@@ -644,6 +649,13 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Has brought in what entering some of its keys will ask, without waiting for it.
+    fn prefetch(&self, memtable: &Memtable, from: usize) {
+        for entry in self.entries.iter().skip(from).take(ENTRIES_AHEAD) {
+            memtable.prefetch(entry.hash);
+        }
+    }
+
     /// Deletes may take from the reserve: a full disk is freed by them.
     fn claim(&self) -> Claim {
         if self.has_puts {
@@ -665,6 +677,9 @@ impl<'a> Draft<'a> {
 thread_local! {
     static BUFFER: Cell<Option<BatchBuffer>> = const { Cell::new(None) };
 }
+
+/// Keys of a batch whose places are fetched before those before them are entered.
+const ENTRIES_AHEAD: usize = 8;
 
 /// The largest batch whose buffer a thread keeps.
 const BUFFER_BYTES_KEPT: usize = 256 << 10;

@@ -93,6 +93,7 @@ impl Partition {
         self.changed.notify_all();
         self.wake_watchers();
         self.finish_drops();
+        self.give_back_unused();
         self.drain()?;
         self.spares.lock().clear(self.vfs.as_ref());
         let mut superblock = self.superblock.lock();

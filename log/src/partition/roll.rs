@@ -11,6 +11,7 @@ use crate::identity::{Offset, SegmentNumber, Term};
 use crate::segment::prepare::Spare;
 use crate::segment::sectors::{FOOTER_POSITION, Footer, Header};
 use crate::segment::spares::{Claim, Site};
+use crate::segment::unused::Unused;
 use crate::segment::{PAGE_BYTES, Segment, file_name};
 use crate::vfs::SyncSite;
 
@@ -110,14 +111,18 @@ impl Partition {
             .min(BATCH_BYTES_MAX)
     }
 
-    /// Prepares segments ahead of use: the next, once a quarter of the active one is filled, and the
-    /// reserve, once little space is free. Says whether it did anything. A log that is only read
-    /// pays nothing; one that was written, a look at the free space.
+    /// Gives back what the cut at open left, or prepares segments ahead of use: the next, once a
+    /// quarter of the active one is filled, and the reserve, once little space is free. Says whether
+    /// it did anything. A log that is only read pays nothing; one that was written, a look at the
+    /// free space.
     ///
     /// # Errors
     ///
     /// [`Error::DiskFull`] and other failures to prepare; they harm nothing.
     pub fn step_prepare(&self) -> Result<bool> {
+        if self.give_back_unused() {
+            return Ok(true);
+        }
         let mut spares = self.spares.lock();
         let (is_open, is_filling) = {
             let tail = self.tail.lock();
@@ -138,6 +143,13 @@ impl Partition {
     /// refused, now or when the active segment is full, until space is given back.
     pub fn is_disk_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Gives back the room that a cut at open left; says whether there was any. Nothing is prepared
+    /// before, since on a full disk it may be all there is. Who comes meanwhile waits.
+    pub(super) fn give_back_unused(&self) -> bool {
+        let mut unused = self.unused.lock();
+        unused.take().map(Unused::give_back).is_some()
     }
 
     fn site(&self) -> Site<'_> {
@@ -161,6 +173,7 @@ impl Partition {
     fn roll(&self, claim: Claim, bytes: usize, suffices: impl Fn(&Tail) -> bool) -> Result<()> {
         self.drain()?;
         self.arm()?;
+        self.give_back_unused();
         self.restore_reserve(claim)?;
         if suffices(&self.tail.lock()) {
             return Ok(());
@@ -277,7 +290,7 @@ impl Partition {
         drop(tail);
         wake(watchers);
         if let Some(sealed) = active {
-            sealed.give_back_unused();
+            sealed.unused().give_back();
         }
         Ok(())
     }
@@ -332,19 +345,10 @@ impl Partition {
 }
 
 impl Active {
-    /// Cuts the room that a sealed segment never used off its file.
-    ///
-    /// The cut comes when the next segment is durable, so this file never takes frames again, and
-    /// no slice reaches past the end. It needs no sync: if a crash undoes it, the file is longer by
-    /// zeros that nobody reads, and space is all that is lost. A cut that fails is no harm, either.
-    /// It keeps the page that the last frame ends in whole, so the file system has no reason to
-    /// write a page of synced frames again.
-    fn give_back_unused(&self) {
+    /// What a sealed segment never used of its file.
+    fn unused(&self) -> Unused {
         let used = self.segment.position(self.segment.published());
-        let kept = used.next_multiple_of(PAGE_BYTES);
-        if self.segment.header().file_bytes > used + PAGE_BYTES {
-            let _ = self.file.set_length(kept);
-        }
+        Unused::behind(Arc::clone(&self.file), used)
     }
 }
 

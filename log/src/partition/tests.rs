@@ -183,6 +183,33 @@ fn sealing_goes_on_to_a_new_segment_and_gives_the_unused_tail_back() {
 }
 
 #[test]
+fn the_room_behind_a_cut_is_given_back_by_whoever_comes_first_and_before_a_segment_is_prepared() {
+    let path = "/log/p0000/0000000000000001.seg";
+    let disk = SimulatedDisk::new(0);
+    let log = open_on(&disk, false).unwrap();
+    let kept = put(&log, b"kept");
+    drop(log);
+    let by_housekeeping: fn(&Log) = |log| assert!(log.partitions()[0].step_prepare().unwrap());
+    let by_close: fn(&Log) = |log| log.close().unwrap();
+    // What is cut off is all the room there is.
+    let by_write: fn(&Log) = |log| drop(put(log, b"next"));
+    for give_back in [by_housekeeping, by_close, by_write] {
+        let disk = disk.fork();
+        let log = open_on(&disk, false).unwrap();
+        assert_eq!(
+            disk.length(path),
+            SEGMENT_BYTES,
+            "an open does not wait for it"
+        );
+        disk.set_capacity(3 * SEGMENT_BYTES + (24 << 10));
+        give_back(&log);
+        assert_eq!(disk.length(path), PAGE_BYTES);
+        let found = batches_of(|visit| log.partitions()[0].replay(Offset::new(0), visit));
+        assert_eq!(found.unwrap()[0], kept.offset);
+    }
+}
+
+#[test]
 fn a_full_disk_leaves_the_segment_that_was_to_be_sealed_as_it_was() {
     let disk = SimulatedDisk::new(0);
     let log = open_on(&disk, false).unwrap();

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::identity::{Incarnation, Offset, SegmentNumber};
 use crate::retired::Retired;
 use crate::segment::sectors::{Footer, Header, Sector, SectorFault};
+use crate::segment::unused::Unused;
 use crate::segment::{Listing, PAGE_BYTES, Segment, file_name};
 use crate::superblock::Superblock;
 use crate::vfs::{File, SECTOR_BYTES};
@@ -131,14 +132,9 @@ impl FoundFile {
         Ok(length >= self.header.file_bytes)
     }
 
-    /// Cuts off what no open will read any more, now that the slots say where this file ends: on a
-    /// full disk the next segment may need the space. A failure is no harm, nor a crash that undoes
-    /// it.
-    pub(super) fn give_back_behind(&self, end: Offset) {
-        let kept = self.position(end).next_multiple_of(PAGE_BYTES);
-        if self.file.length().is_ok_and(|length| length > kept) {
-            let _ = self.file.set_length(kept);
-        }
+    /// What no open will read any more, once the slots say that the log ends here in this file.
+    pub(super) fn unused_behind(&self, end: Offset) -> Unused {
+        Unused::behind(Arc::clone(&self.file), self.position(end))
     }
 
     pub(super) fn segment(&self, end: Offset) -> Result<Segment> {
