@@ -211,7 +211,9 @@ impl Partition {
         let is_first = self.segments.read().is_empty();
         let mut spares = self.spares.lock();
         let provided = self.noting_full(|| {
-            if is_first {
+            if spares.provide_short(&self.site(), bytes)? {
+                Ok(())
+            } else if is_first {
                 spares.provide_first(&self.site())
             } else {
                 spares.provide(&self.site(), 1).map(|_| ())

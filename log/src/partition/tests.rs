@@ -598,6 +598,8 @@ fn a_large_buffer_is_kept_for_as_long_as_groups_fill_it() {
     };
     let disk = Arc::new(SimulatedDisk::new(0));
     let log = Log::open(disk, Path::new("/log"), options).unwrap();
+    // No group goes on to another segment.
+    log.partitions()[0].make_room(16 << 20).unwrap();
     let group = |batches: usize, bytes: usize| {
         let append = |_| append(&log, &vec![1; bytes], Durability::Buffered).unwrap();
         let appended: Vec<_> = (0..batches).map(append).collect();

@@ -19,7 +19,12 @@
 //! While plenty of space is free there is no reserve: it is prepared when less is left than four
 //! segments, so a log on a disk with room pays nothing for it.
 //!
-//! Beside it stands the *ballast*, a small file that is unlinked when there is no other room for
+//! Whoever finds nothing prepared waits until something is: the first write of a log, and the first
+//! after each open that was not clean. While plenty of space is free that is a *short* segment, so
+//! the wait is that for a few megabytes, and a process that always dies early still gets on; the
+//! housekeeper prepares a whole one meanwhile.
+//!
+//! Beside the reserve stands the *ballast*, a small file that is unlinked when there is no other room for
 //! the bookkeeping of a drop. Like all spares it is unlinked at open, and then makes room for the
 //! copy of the last group.
 
@@ -80,6 +85,19 @@ impl Spares {
         (first.file_bytes >= room).then(|| self.segments.remove(0))
     }
 
+    /// Prepares a short segment for a batch of `bytes` if none is there and space is plenty; says
+    /// whether one is there now.
+    pub(crate) fn provide_short(&mut self, site: &Site<'_>, bytes: usize) -> Result<bool> {
+        if self.segments.is_empty() && site.is_plenty()? {
+            let room = PAGE_BYTES + bytes as u64;
+            let short = room.max(SHORT_BYTES).next_multiple_of(PAGE_BYTES);
+            let spare = self.prepare(site, short.min(site.segment_bytes))?;
+            self.segments.push(spare);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// Prepares one segment, for a log that has none: nothing can be given back there, so it needs
     /// no reserve.
     pub(crate) fn provide_first(&mut self, site: &Site<'_>) -> Result<()> {
@@ -105,7 +123,7 @@ impl Spares {
         if is_reserved && missing(self) == 0 {
             return Ok(false);
         }
-        let is_plenty = site.free_bytes()? >= PLENTY_SEGMENTS * site.segment_bytes;
+        let is_plenty = site.is_plenty()?;
         let mut worked = false;
         if self.ballast.is_none() && !is_plenty {
             let bytes = BALLAST_BYTES.min(site.segment_bytes / 2);
@@ -170,6 +188,11 @@ impl Site<'_> {
             .map_err(|error| Error::io("measure", self.directory, error))
     }
 
+    /// Whether free space is a reserve in itself.
+    fn is_plenty(&self) -> Result<bool> {
+        Ok(self.free_bytes()? >= PLENTY_SEGMENTS * self.segment_bytes)
+    }
+
     /// The size of a segment, or what fits into the free space if that is less but not too little.
     fn fitting_bytes(&self, least: u64) -> Result<u64> {
         let free = self.free_bytes()?;
@@ -184,6 +207,9 @@ impl Site<'_> {
 
 /// So many segments of free space are a reserve, for the time being.
 const PLENTY_SEGMENTS: u64 = 4;
+
+/// The size of a segment that somebody waits for, unless its first batch is larger.
+const SHORT_BYTES: u64 = 4 << 20;
 
 /// What a file system takes for a file beside its bytes is less than this part of it.
 const SLACK_PART: u64 = 64;

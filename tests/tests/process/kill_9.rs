@@ -5,7 +5,8 @@ mod follower;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use cairn_log::vfs::simulated::Random;
 use cairn_sdk::wire::{Deleted, Page, Written};
@@ -18,8 +19,12 @@ use serde_json::json;
 const KILLS: u64 = 30;
 const WRITERS: u64 = 16;
 
-/// The load before a kill, in microseconds.
+/// The load before a kill, in microseconds; in every other round from the first acknowledged write
+/// on, so that on a slow disk not every kill comes before one.
 const LOAD_US: std::ops::Range<u64> = 20_000..120_000;
+
+/// How long anything may take that must come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happened.
 #[derive(Debug, Default)]
@@ -59,14 +64,26 @@ fn kill_9_under_16_writers_loses_nothing_acknowledged_and_splits_no_batch() {
     let mut versions = Versions::default();
     let mut events = Events::default();
     let mut follower = Follower::default();
-    for _ in 0..KILLS {
+    for round in 0..KILLS {
+        let is_first_awaited = round % 2 == 0;
+        let has_acknowledged = AtomicBool::new(false);
         let server = Server::start(directory.path());
         let address = server.address();
         let load = LOAD_US.start + random.below(LOAD_US.end - LOAD_US.start);
         let acknowledged: Vec<Acknowledged> = std::thread::scope(|scope| {
-            let start = |writer| scope.spawn(move || write_until_killed(writer, address));
+            let told = &has_acknowledged;
+            let start = |writer| scope.spawn(move || write_until_killed(writer, address, told));
             let threads: Vec<_> = writers.iter_mut().map(start).collect();
             scope.spawn(|| follower.follow_until_killed(address));
+            let deadline = Instant::now() + PATIENCE;
+            while is_first_awaited && !has_acknowledged.load(Ordering::Relaxed) {
+                if Instant::now() > deadline {
+                    // What the writers and the consumer wait for never comes; this ends them.
+                    server.kill();
+                    panic!("no write was acknowledged within {PATIENCE:?}");
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
             std::thread::sleep(Duration::from_micros(load));
             server.kill();
             let joined = threads.into_iter().map(|thread| thread.join());
@@ -99,7 +116,11 @@ fn kill_9_under_16_writers_loses_nothing_acknowledged_and_splits_no_batch() {
 }
 
 /// Sends one write after the other until the server is gone.
-fn write_until_killed(writer: &mut Writer, address: SocketAddr) -> Acknowledged {
+fn write_until_killed(
+    writer: &mut Writer,
+    address: SocketAddr,
+    has_acknowledged: &AtomicBool,
+) -> Acknowledged {
     let mut acknowledged = Vec::new();
     let Ok(mut client) = Client::connect(address) else {
         return acknowledged;
@@ -125,6 +146,7 @@ fn write_until_killed(writer: &mut Writer, address: SocketAddr) -> Acknowledged 
         };
         match version {
             Some(version) => {
+                has_acknowledged.store(true, Ordering::Relaxed);
                 writer.acknowledge(version);
                 acknowledged.push((write, version, name));
             }

@@ -1,13 +1,14 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Claim;
 use crate::error::Error;
 use crate::frame::BatchBuffer;
 use crate::identity::Offset;
-use crate::log::Log;
+use crate::log::{Log, Options};
 use crate::partition::{Dropped, Durability, Partition};
 use crate::segment::PAGE_BYTES;
-use crate::testing::{SEGMENT_BYTES, append, open_on};
+use crate::testing::{SEGMENT_BYTES, append, open_on, options};
 use crate::vfs::Vfs;
 use crate::vfs::simulated::SimulatedDisk;
 
@@ -162,4 +163,69 @@ fn spares_are_unlinked_at_a_close_and_at_an_open() {
     crashed.set_capacity(1 << 50);
     drop(open_on(&crashed, false).unwrap());
     assert_eq!(spares(&crashed), [0; 0]);
+}
+
+const LARGE_BYTES: u64 = 16 << 20;
+const SHORT: usize = 4 << 20;
+const SHORT_BYTES: u64 = SHORT as u64;
+
+fn open_large(disk: &SimulatedDisk) -> Log {
+    let options = Options {
+        segment_bytes: LARGE_BYTES,
+        ..options(false)
+    };
+    Log::open(Arc::new(disk.clone()), Path::new("/log"), options).unwrap()
+}
+
+fn lengths(disk: &SimulatedDisk) -> Vec<u64> {
+    let paths = disk.paths().into_iter();
+    let segments = paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "seg"));
+    segments.map(|path| disk.length(path)).collect()
+}
+
+#[test]
+fn who_finds_nothing_prepared_waits_for_a_short_segment_and_the_next_one_is_whole() {
+    let disk = SimulatedDisk::new(0);
+    let log = open_large(&disk);
+    let partition = &log.partitions()[0];
+    put(&log).unwrap();
+    assert_eq!(lengths(&disk), [SHORT_BYTES]);
+    assert!(!partition.step_prepare().unwrap(), "it is hardly filled");
+    append(&log, &[7; SHORT / 3], Durability::Local)
+        .and_then(|appended| appended.commit.wait())
+        .unwrap();
+    assert!(partition.step_prepare().unwrap());
+    assert_eq!(spares(&disk), [LARGE_BYTES]);
+    append(&log, &[7; SHORT], Durability::Local)
+        .and_then(|appended| appended.commit.wait())
+        .unwrap();
+    assert_eq!(lengths(&disk)[1..], [LARGE_BYTES]);
+    // Nothing is appended to what an unclean close left.
+    drop(log);
+    let log = open_large(&disk);
+    put(&log).unwrap();
+    assert_eq!(lengths(&disk).last(), Some(&SHORT_BYTES));
+}
+
+#[test]
+fn a_short_segment_takes_the_batch_that_waits_for_it_however_large() {
+    let disk = SimulatedDisk::new(0);
+    let log = open_large(&disk);
+    let payload = vec![7; 2 * SHORT];
+    let appended = append(&log, &payload, Durability::Local).unwrap();
+    appended.commit.wait().unwrap();
+    let length = lengths(&disk)[0];
+    assert!((2 * SHORT_BYTES..LARGE_BYTES).contains(&length), "{length}");
+    let most = log.partitions()[0].batch_bytes_max();
+    log.partitions()[0].make_room(most).unwrap();
+    assert_eq!(lengths(&disk)[1..], [LARGE_BYTES]);
+}
+
+#[test]
+fn with_little_space_nothing_is_short() {
+    let disk = SimulatedDisk::new(0);
+    disk.set_capacity(3 * LARGE_BYTES);
+    let log = open_large(&disk);
+    put(&log).unwrap();
+    assert_eq!(lengths(&disk), [LARGE_BYTES]);
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use cairn_sdk::{Cairn, Code, ConnectOptions, Result, Retry, WatchBatch, WatchChange, WatchStream};
 
+use super::PATIENCE;
+
 /// A batch: its version, and of each event the key and the value.
 pub(super) type Seen = (u64, Vec<(String, Option<String>)>);
 
@@ -34,7 +36,8 @@ impl Follower {
     /// Follows a server up to a version.
     pub(super) fn follow_up_to(&mut self, address: SocketAddr, head: u64) {
         let end: Result<()> = run(async {
-            let mut stream = self.resume(address).await?;
+            let resumed = tokio::time::timeout(PATIENCE, self.resume(address)).await;
+            let mut stream = resumed.expect("the bucket is there")?;
             while self.position < head {
                 let next = tokio::time::timeout(PATIENCE, stream.next()).await;
                 let next = next.expect("all that is durable is told");
@@ -73,8 +76,6 @@ impl Follower {
         self.position = batch.version;
     }
 }
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
