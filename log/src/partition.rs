@@ -108,6 +108,8 @@ pub struct Partition {
     dropped_end: AtomicU64,
     pins: Arc<Pins>,
     spares: Mutex<Spares>,
+    /// The size of all spares.
+    prepared: Arc<AtomicU64>,
     /// Room that a cut at open left, until it is given back.
     unused: Mutex<Option<Unused>>,
     coldness: Coldness,
@@ -204,6 +206,7 @@ impl Partition {
             gathering: Gathering::default(),
         };
         let time_ms = recovered.superblock.1.time_ms;
+        let spares = Spares::default();
         let partition = Arc::new(Partition {
             id,
             log,
@@ -222,7 +225,8 @@ impl Partition {
             dropped_end: AtomicU64::new(recovered.retired.end().get()),
             retired: Mutex::new(recovered.retired),
             pins: Arc::default(),
-            spares: Mutex::default(),
+            prepared: spares.bytes(),
+            spares: Mutex::new(spares),
             unused: Mutex::new(recovered.unused),
             coldness: Coldness::default(),
             full: AtomicBool::new(false),

@@ -52,11 +52,11 @@ struct Came {
 
 /// Nodes that are to be noted together.
 #[derive(Debug, Default)]
-pub(super) struct Noted {
+pub(in crate::index) struct Noted {
     /// Those that are new.
-    pub(super) came: Vec<Arc<Node>>,
+    pub(in crate::index) came: Vec<Arc<Node>>,
     /// Those that count from now on.
-    pub(super) uncompared: Vec<Arc<Node>>,
+    pub(in crate::index) uncompared: Vec<Arc<Node>>,
 }
 
 /// Keys that exist, and bytes of them and their values; also as differences.
@@ -109,7 +109,7 @@ impl Counts {
 
 impl Noted {
     /// Notes them, and is empty afterwards.
-    pub(super) fn give_to(&mut self, members: &Members) {
+    pub(in crate::index) fn give_to(&mut self, members: &Members) {
         let mut came = members.came.lock();
         came.nodes.append(&mut self.came);
         came.uncompared.append(&mut self.uncompared);

@@ -73,9 +73,7 @@ impl Partition {
 
     /// Where the partition stands.
     pub fn status(&self) -> PartitionStatus {
-        // Not waited for while one is being prepared.
-        let spares = self.spares.try_lock();
-        let spares = spares.map_or(0, |spares| spares.byte_len());
+        let spares = self.prepared.load(Ordering::Relaxed);
         let active = self.active.read().clone();
         let room = active.map_or(0, |active| active.segment.limit().since(self.end()));
         let segments = self.segments.read();

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::segment::spare_name;
@@ -30,13 +31,14 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
-    /// Writes and syncs `file_bytes` of zeros; `DiskFull` if there is no room for them, and then
-    /// nothing of them stays behind.
+    /// Writes and syncs `file_bytes` of zeros, counting them as they are written; `DiskFull` if
+    /// there is no room for them, and then nothing of them stays behind or counted.
     pub(crate) fn prepare(
         vfs: &dyn Vfs,
         directory: &Path,
         serial: u64,
         file_bytes: u64,
+        written: &AtomicU64,
     ) -> Result<Spare> {
         let path = directory.join(spare_name(serial));
         // Asked first: filling the rest of a full disk over and over would starve everyone else.
@@ -47,8 +49,12 @@ impl Spare {
             let path = directory.to_owned();
             return Err(Error::DiskFull { path });
         }
+        let mut filled = 0;
         let created = vfs.create(&path).and_then(|file| {
-            fill(file.as_ref(), file_bytes)?;
+            fill(file.as_ref(), file_bytes, |bytes| {
+                filled += bytes;
+                written.fetch_add(bytes, Ordering::Relaxed);
+            })?;
             Ok(file)
         });
         match created {
@@ -60,13 +66,14 @@ impl Spare {
             Err(error) => {
                 // The space matters more than this removal: a spare is unlinked at open anyway.
                 let _ = vfs.remove(&path);
+                written.fetch_sub(filled, Ordering::Relaxed);
                 Err(Error::io("prepare", &path, error))
             }
         }
     }
 }
 
-fn fill(file: &dyn File, file_bytes: u64) -> std::io::Result<()> {
+fn fill(file: &dyn File, file_bytes: u64, mut written: impl FnMut(u64)) -> std::io::Result<()> {
     let mut position = 0;
     while position < file_bytes {
         let bytes = usize::try_from(file_bytes - position)
@@ -74,6 +81,7 @@ fn fill(file: &dyn File, file_bytes: u64) -> std::io::Result<()> {
             .min(CHUNK_BYTES);
         file.write_at(&ZEROS[..bytes], position)?;
         position += bytes as u64;
+        written(bytes as u64);
     }
     file.sync_data(SPARE_ZEROS)
 }

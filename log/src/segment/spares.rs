@@ -29,6 +29,7 @@
 //! copy of the last group.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::prepare::Spare;
@@ -64,6 +65,7 @@ pub(crate) struct Spares {
     segments: Vec<Spare>,
     ballast: Option<Spare>,
     serial: AtomicU64,
+    bytes: Arc<AtomicU64>,
 }
 
 impl Spares {
@@ -72,17 +74,20 @@ impl Spares {
         !self.segments.is_empty()
     }
 
-    /// The size of them all.
-    pub(crate) fn byte_len(&self) -> u64 {
-        let all = self.segments.iter().chain(&self.ballast);
-        all.map(|spare| spare.file_bytes).sum()
+    /// The size of them all, up to date also while one is being prepared.
+    pub(crate) fn bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes)
     }
 
     /// Takes a segment in which a batch of `bytes` fits.
     pub(crate) fn take(&mut self, bytes: usize) -> Option<Spare> {
         let room = PAGE_BYTES + bytes as u64;
-        let first = self.segments.first()?;
-        (first.file_bytes >= room).then(|| self.segments.remove(0))
+        self.segments
+            .first()
+            .filter(|first| first.file_bytes >= room)?;
+        let taken = self.segments.remove(0);
+        self.uncount(&taken);
+        Some(taken)
     }
 
     /// Prepares a short segment for a batch of `bytes` if none is there and space is plenty; says
@@ -161,6 +166,7 @@ impl Spares {
     /// Gives up the ballast for more urgent things; says whether there was any.
     pub(crate) fn release_ballast(&mut self, vfs: &dyn Vfs) -> bool {
         self.ballast.take().is_some_and(|ballast| {
+            self.uncount(&ballast);
             let Spare { path, file, .. } = ballast;
             // The space of an open file is not free.
             drop(file);
@@ -171,13 +177,18 @@ impl Spares {
     /// Unlinks all of them.
     pub(crate) fn clear(&mut self, vfs: &dyn Vfs) {
         for spare in self.segments.drain(..).chain(self.ballast.take()) {
+            self.bytes.fetch_sub(spare.file_bytes, Ordering::Relaxed);
             let _ = vfs.remove(&spare.path);
         }
     }
 
     fn prepare(&self, site: &Site<'_>, bytes: u64) -> Result<Spare> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
-        Spare::prepare(site.vfs, site.directory, serial, bytes)
+        Spare::prepare(site.vfs, site.directory, serial, bytes, &self.bytes)
+    }
+
+    fn uncount(&self, spare: &Spare) {
+        self.bytes.fetch_sub(spare.file_bytes, Ordering::Relaxed);
     }
 }
 

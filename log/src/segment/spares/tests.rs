@@ -196,10 +196,14 @@ fn who_finds_nothing_prepared_waits_for_a_short_segment_and_the_next_one_is_whol
         .unwrap();
     assert!(partition.step_prepare().unwrap());
     assert_eq!(spares(&disk), [LARGE_BYTES]);
+    let prepared = partition.status().prepared_bytes;
+    assert!((LARGE_BYTES..LARGE_BYTES + SHORT_BYTES).contains(&prepared));
     append(&log, &[7; SHORT], Durability::Local)
         .and_then(|appended| appended.commit.wait())
         .unwrap();
     assert_eq!(lengths(&disk)[1..], [LARGE_BYTES]);
+    let prepared = partition.status().prepared_bytes;
+    assert!(prepared < LARGE_BYTES, "{prepared}: it is taken");
     // Nothing is appended to what an unclean close left.
     drop(log);
     let log = open_large(&disk);
