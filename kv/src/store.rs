@@ -401,6 +401,7 @@ impl Store {
         for keyspace in &self.0.keyspaces {
             let log = keyspace.log();
             worked |= log.step_commit();
+            worked |= log.step_sync()?;
             worked |= log.step_idle()?;
             // A full disk stops no other step: some of them give space back.
             worked |= match log.step_prepare() {

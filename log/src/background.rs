@@ -1,7 +1,8 @@
 //! The threads of an open log: thin loops over each partition's steps.
 //!
-//! One thread a partition commits groups that have no waiting thread. Another prepares segments,
-//! syncs what `Buffered` batches left, and marks idle partitions; it never holds up a commit.
+//! One thread a partition commits groups that have no waiting thread. Another syncs what `Buffered`
+//! batches left while more come in. A third prepares segments, syncs what has waited for long, and
+//! marks idle partitions; it never holds up a commit.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -60,6 +61,10 @@ pub(crate) fn start(housekeepers: &[Arc<Housekeeper>]) -> Result<Vec<JoinHandle<
         let partition = Arc::clone(&housekeeper.partition);
         threads.push(spawn(format!("cairn-commit-{id}"), move || {
             partition.run_commits()
+        })?);
+        let partition = Arc::clone(&housekeeper.partition);
+        threads.push(spawn(format!("cairn-sync-{id}"), move || {
+            partition.run_syncs()
         })?);
         let housekeeper = Arc::clone(housekeeper);
         threads.push(spawn(format!("cairn-keep-{id}"), move || {

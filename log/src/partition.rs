@@ -38,6 +38,7 @@ mod replay;
 mod retention;
 mod roll;
 mod status;
+mod sync;
 mod tail;
 
 use std::fmt;
@@ -66,13 +67,14 @@ use tail::Watcher;
 
 pub use append::Appended;
 pub(crate) use backup::{BACKUP_FILES, BACKUP_NAMES};
-pub use lead::BUFFERED_BYTES_MAX;
 pub use read::RecordBytes;
 use read::{find, starting_at};
 pub use replay::ReplayedBatch;
 pub(crate) use replay::next_batch;
 pub use retention::{Dropped, SegmentPin};
 pub use status::{PartitionStatus, SegmentSpan};
+pub use sync::BUFFERED_BYTES_MAX;
+use sync::Syncing;
 pub use tail::{TailBatch, TailReader};
 
 /// When a batch counts as acknowledged.
@@ -122,6 +124,7 @@ pub struct Partition {
     written_at_ms: AtomicU64,
     /// When the oldest byte that is not yet durable was written.
     unsynced_since_ms: AtomicU64,
+    syncing: Syncing,
     recovery: RecoveryReport,
     counters: Counters,
 }
@@ -234,6 +237,7 @@ impl Partition {
             waiting: AtomicUsize::new(0),
             written_at_ms: AtomicU64::new(0),
             unsynced_since_ms: AtomicU64::new(0),
+            syncing: Syncing::default(),
             recovery: recovered.report,
             counters: Counters::default(),
             options,

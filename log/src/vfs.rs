@@ -114,12 +114,45 @@ pub trait File: Send + Sync + fmt::Debug {
     /// `InvalidInput` if that would cut off bytes that a [`Map`] of this handle has published.
     fn set_length(&self, length: u64) -> io::Result<()>;
 
+    /// Grows the file to `length` with zeros that have their room on the disk, so that no later
+    /// write below `length` finds the disk full. Does nothing to a file that is longer already. If
+    /// there is no room, some of it may have been taken.
+    ///
+    /// A file system that can do so notes the room and writes nothing; elsewhere the zeros are
+    /// written.
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        write_zeros(self, length, |_| {})
+    }
+
     /// Maps `range` of the file for reading; at most one map per handle (`AlreadyExists`).
     /// `UnexpectedEof` if the file ends before the range does.
     ///
     /// Nothing of the map can be read until it is published with [`Map::publish`].
     fn map(&self, range: Range<u64>) -> io::Result<Arc<dyn Map>>;
 }
+
+/// Grows a file to `length` by writing zeros, and tells of each piece how long it was.
+pub(crate) fn write_zeros(
+    file: &(impl File + ?Sized),
+    length: u64,
+    mut written: impl FnMut(u64),
+) -> io::Result<()> {
+    let mut position = file.length()?;
+    while position < length {
+        let left = usize::try_from(length - position).unwrap_or(usize::MAX);
+        let piece = &ZEROS[..left.min(ZEROS.len())];
+        file.write_at(piece, position)?;
+        position += piece.len() as u64;
+        written(piece.len() as u64);
+    }
+    Ok(())
+}
+
+/// The size is that of the pieces in which zeros are written. The page cache keeps a file in folios as
+/// large as the writes that filled it, and ext4 walks every block of a folio at each write into it:
+/// measured on Linux 6.18, a small write cost 1 us more in segments filled by 1 MiB than in those
+/// filled by 64 KiB, and smaller pieces gained nothing.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A read-only memory map of a file.
 ///

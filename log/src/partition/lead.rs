@@ -11,13 +11,6 @@ use crate::commit::{Group, LEADING};
 use crate::error::{Error, Result};
 use crate::frame::seal_header;
 use crate::identity::Offset;
-use crate::vfs::SyncSite;
-
-/// The sync that makes a group of batches durable.
-pub(crate) const GROUP: SyncSite = SyncSite("group");
-
-/// Unsynced bytes at which a group of `Buffered` batches is synced all the same.
-pub const BUFFERED_BYTES_MAX: u64 = 16 << 20;
 
 /// The largest buffer that is kept between groups however little of it they fill.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
@@ -161,23 +154,7 @@ impl Partition {
             let visible = open.first_local.unwrap_or(end);
             self.visible.fetch_max(visible.get(), Ordering::Release);
         }
-        if synced < end && (open.needs_sync || end.since(synced) > BUFFERED_BYTES_MAX) {
-            self.sync_active(active, end)?;
-        }
-        Ok(())
-    }
-
-    /// Makes everything below `end` durable, which must all have been written.
-    pub(super) fn sync_active(&self, active: &Active, end: Offset) -> Result<()> {
-        active
-            .file
-            .sync_data(GROUP)
-            .map_err(|error| Error::io("sync", active.segment.path(), error))?;
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        active.segment.publish(end);
-        self.durable.store(end.get(), Ordering::Release);
-        self.visible.fetch_max(end.get(), Ordering::Release);
-        Ok(())
+        self.see_to_sync(active, end, open.needs_sync)
     }
 
     pub(super) fn elapsed_ms(&self) -> u64 {

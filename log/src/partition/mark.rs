@@ -45,7 +45,7 @@ impl Partition {
     /// # Errors
     ///
     /// A failed sync or mark poisons the partition.
-    pub fn step_idle(self: &std::sync::Arc<Self>) -> Result<bool> {
+    pub fn step_idle(&self) -> Result<bool> {
         let since = |moment_ms: &AtomicU64| {
             let moment_ms = moment_ms.load(Ordering::Relaxed);
             self.elapsed_ms().saturating_sub(moment_ms)
@@ -53,7 +53,7 @@ impl Partition {
         let unsynced = self.written.load(Ordering::Acquire) > self.durable.load(Ordering::Acquire);
         let unsynced_ms = u128::from(since(&self.unsynced_since_ms));
         if unsynced && unsynced_ms >= self.options.buffered_sync.as_millis() {
-            self.barrier()?.wait()?;
+            self.sync_written()?;
             return Ok(true);
         }
         if since(&self.written_at_ms) < IDLE_MS || unsynced || self.is_poisoned() {
@@ -91,6 +91,7 @@ impl Partition {
             tail.stopping = true;
         }
         self.changed.notify_all();
+        self.stop_syncs();
         self.wake_watchers();
         self.finish_drops();
         self.give_back_unused();
@@ -113,6 +114,7 @@ impl Partition {
     pub(crate) fn stop(&self) {
         self.tail.lock().stopping = true;
         self.changed.notify_all();
+        self.stop_syncs();
         self.wake_watchers();
         self.finish_drops();
     }

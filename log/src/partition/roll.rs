@@ -1,7 +1,9 @@
 //! Making room and sealing: arming the superblock, and going from one segment to the next.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::MutexGuard;
 
 use super::tail::wake;
 use super::{Active, Partition, Tail, closed};
@@ -10,7 +12,7 @@ use crate::frame::BATCH_BYTES_MAX;
 use crate::identity::{Offset, SegmentNumber, Term};
 use crate::segment::prepare::Spare;
 use crate::segment::sectors::{FOOTER_POSITION, Footer, Header};
-use crate::segment::spares::{Claim, Site};
+use crate::segment::spares::{Claim, Site, Spares};
 use crate::segment::unused::Unused;
 use crate::segment::{PAGE_BYTES, Segment, file_name};
 use crate::vfs::SyncSite;
@@ -123,7 +125,7 @@ impl Partition {
         if self.give_back_unused() {
             return Ok(true);
         }
-        let mut spares = self.spares.lock();
+        let mut spares = self.spares();
         let (is_open, is_filling) = {
             let tail = self.tail.lock();
             (tail.armed && !tail.stopping, tail.is_filling())
@@ -150,6 +152,13 @@ impl Partition {
     pub(super) fn give_back_unused(&self) -> bool {
         let mut unused = self.unused.lock();
         unused.take().map(Unused::give_back).is_some()
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Spares> {
+        let mut spares = self.spares.lock();
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        spares.learn(load(&self.counters.writes), load(&self.counters.bytes));
+        spares
     }
 
     fn site(&self) -> Site<'_> {
@@ -195,7 +204,7 @@ impl Partition {
             return Ok(());
         }
         let provided = {
-            let mut spares = self.spares.lock();
+            let mut spares = self.spares();
             self.noting_full(|| spares.provide(&self.site(), 0))
         };
         match provided {
@@ -209,7 +218,7 @@ impl Partition {
     /// The next segment, and whether it is taken from the reserve.
     fn take_spare(&self, claim: Claim, bytes: usize) -> Result<(Spare, bool)> {
         let is_first = self.segments.read().is_empty();
-        let mut spares = self.spares.lock();
+        let mut spares = self.spares();
         let provided = self.noting_full(|| {
             if spares.provide_short(&self.site(), bytes)? {
                 Ok(())

@@ -24,6 +24,10 @@
 //! the wait is that for a few megabytes, and a process that always dies early still gets on; the
 //! housekeeper prepares a whole one meanwhile.
 //!
+//! What is prepared while the log is written in pieces of [`LARGE_WRITE_BYTES`] and more is allocated
+//! rather than filled ([`Filling`]). A file stays as it was prepared: when small writes come again,
+//! those that fit into two segments or so pay for it.
+//!
 //! Beside the reserve stands the *ballast*, a small file that is unlinked when there is no other room for
 //! the bookkeeping of a drop. Like all spares it is unlinked at open, and then makes room for the
 //! copy of the last group.
@@ -32,7 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::prepare::Spare;
+use super::prepare::{Filling, Spare};
 use crate::error::{Error, Result};
 use crate::segment::PAGE_BYTES;
 use crate::vfs::Vfs;
@@ -66,6 +70,9 @@ pub(crate) struct Spares {
     ballast: Option<Spare>,
     serial: AtomicU64,
     bytes: Arc<AtomicU64>,
+    /// Writes and bytes of the log at the last look.
+    seen: (u64, u64),
+    filling: Filling,
 }
 
 impl Spares {
@@ -77,6 +84,20 @@ impl Spares {
     /// The size of them all, up to date also while one is being prepared.
     pub(crate) fn bytes(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes)
+    }
+
+    /// Learns from what the log has written so far, in so many writes and bytes, how to fill what is
+    /// prepared next.
+    pub(crate) fn learn(&mut self, writes: u64, bytes: u64) {
+        let (seen_writes, seen_bytes) = std::mem::replace(&mut self.seen, (writes, bytes));
+        let average = (bytes - seen_bytes).checked_div(writes - seen_writes);
+        if let Some(average) = average {
+            self.filling = if average >= LARGE_WRITE_BYTES {
+                Filling::Allocated
+            } else {
+                Filling::Written
+            };
+        }
     }
 
     /// Takes a segment in which a batch of `bytes` fits.
@@ -184,7 +205,8 @@ impl Spares {
 
     fn prepare(&self, site: &Site<'_>, bytes: u64) -> Result<Spare> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
-        Spare::prepare(site.vfs, site.directory, serial, bytes, &self.bytes)
+        let (vfs, directory) = (site.vfs, site.directory);
+        Spare::prepare(vfs, directory, serial, bytes, self.filling, &self.bytes)
     }
 
     fn uncount(&self, spare: &Spare) {
@@ -221,6 +243,11 @@ const PLENTY_SEGMENTS: u64 = 4;
 
 /// The size of a segment that somebody waits for, unless its first batch is larger.
 const SHORT_BYTES: u64 = 4 << 20;
+
+/// A log is written in large pieces if they have this size on average. Measured on ext4, allocated
+/// against filled: batches of 4 MiB +20 %, of 140 KiB +25 %; single buffered puts of 4 KiB -20 %, and
+/// synced ones, one writer, -20 to -30 %.
+pub(crate) const LARGE_WRITE_BYTES: u64 = 64 << 10;
 
 /// What a file system takes for a file beside its bytes is less than this part of it.
 const SLACK_PART: u64 = 64;

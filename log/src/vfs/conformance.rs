@@ -27,6 +27,7 @@ macro_rules! conformance_tests {
             a_write_past_the_end_leaves_zeros_between
             offsets_past_what_a_file_can_hold_are_refused
             a_cut_file_grows_again_with_zeros
+            allocated_room_is_zeros_and_nothing_else_changes
             random_writes_and_cuts_read_back
             syncs_succeed
             a_lock_has_one_holder_at_a_time
@@ -273,6 +274,22 @@ pub(super) fn a_cut_file_grows_again_with_zeros(disk: &dyn Vfs, root: &Path) {
     assert_eq!(bytes[70_000..], vec![0; 80_000]);
     file.set_length(0).unwrap();
     assert_eq!(file.length().unwrap(), 0);
+}
+
+pub(super) fn allocated_room_is_zeros_and_nothing_else_changes(disk: &dyn Vfs, root: &Path) {
+    let file = disk.create(&root.join("file")).unwrap();
+    file.write_at(&[7; 5_000], 0).unwrap();
+    for length in [200_000, 3_000, 0] {
+        file.allocate(length).unwrap();
+        assert_eq!(file.length().unwrap(), 200_000);
+    }
+    file.write_at(&[8; 10], 150_000).unwrap();
+    let mut bytes = vec![1; 200_000];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let mut expected = vec![0; 200_000];
+    expected[..5_000].fill(7);
+    expected[150_000..150_010].fill(8);
+    assert!(bytes == expected);
 }
 
 pub(super) fn random_writes_and_cuts_read_back(disk: &dyn Vfs, root: &Path) {

@@ -12,11 +12,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::map::RealMap;
 use super::published::{FILE_BYTES_MAX, Published};
-use super::{File, Lock, Map, SyncSite, Vfs};
+use super::{File, Lock, Map, SyncSite, Vfs, write_zeros};
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,6 +129,17 @@ impl File for RealFile {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.published.cut(length, || self.file.set_len(length))
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        if length <= self.length()? {
+            return Ok(());
+        }
+        let flags = FallocateFlags::empty();
+        match rustix::fs::fallocate(&self.file, flags, 0, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(self, length, |_| {}),
+            allocated => Ok(allocated?),
+        }
     }
 
     fn map(&self, range: Range<u64>) -> io::Result<Arc<dyn Map>> {

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Claim;
+use super::{Claim, LARGE_WRITE_BYTES};
 use crate::error::Error;
 use crate::frame::BatchBuffer;
 use crate::identity::Offset;
@@ -232,4 +232,33 @@ fn with_little_space_nothing_is_short() {
     let log = open_large(&disk);
     put(&log).unwrap();
     assert_eq!(lengths(&disk), [LARGE_BYTES]);
+}
+
+#[test]
+fn a_log_written_in_large_pieces_is_not_written_twice() {
+    let disk = SimulatedDisk::new(0);
+    let log = open_large(&disk);
+    let partition = &log.partitions()[0];
+    let write = |bytes: usize, times: usize| {
+        for _ in 0..times {
+            let appended = append(&log, &vec![7; bytes], Durability::Buffered).unwrap();
+            appended.commit.wait().unwrap();
+        }
+        let before = disk.counts();
+        partition.seal().unwrap();
+        partition.step_prepare().unwrap();
+        let after = disk.counts();
+        (
+            after.allocations - before.allocations,
+            after.bytes_written - before.bytes_written,
+        )
+    };
+    let large = usize::try_from(LARGE_WRITE_BYTES).unwrap();
+    let (allocations, _) = write(large, 10);
+    assert_eq!(allocations, 1);
+    let (allocations, written) = write(large / 2, 20);
+    assert_eq!(allocations, 0);
+    assert!(written >= SHORT_BYTES, "zeros: {written}");
+    let (allocations, _) = write(2 * large, 5);
+    assert_eq!(allocations, 1);
 }

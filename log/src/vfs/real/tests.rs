@@ -10,6 +10,24 @@ conformance_tests!(with_disk);
 
 #[cfg(target_os = "linux")]
 #[test]
+fn allocated_room_is_the_files_own() {
+    use std::os::unix::fs::MetadataExt;
+    const BYTES: u64 = 1 << 20;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    RealDisk.create(&path).unwrap().allocate(BYTES).unwrap();
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!(metadata.len(), BYTES);
+    assert!(
+        metadata.blocks() * 512 >= BYTES,
+        "{} blocks",
+        metadata.blocks()
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_map_brings_in_what_is_read_and_what_was_asked_for() {
     use crate::testing::faults::{evict, major_faults};
     const PAGES: u64 = 64;

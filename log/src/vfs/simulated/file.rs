@@ -127,6 +127,16 @@ impl File for SimulatedFile {
         })
     }
 
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.call(|state| {
+            state.counts.writes += 1;
+            state.counts.allocations += 1;
+            let from = state.inode(self.inode.id)?.cached.length();
+            let zeros = vec![0; usize::try_from(length.saturating_sub(from)).unwrap_or(0)];
+            state.write(self.inode.id, &zeros, from)
+        })
+    }
+
     fn map(&self, range: Range<u64>) -> io::Result<Arc<dyn Map>> {
         self.call(|state| {
             let inode = state.inode(self.inode.id)?;

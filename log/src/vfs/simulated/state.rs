@@ -41,8 +41,11 @@ pub struct Counts {
     pub calls: u64,
     /// Calls of [`File::read_exact_at`](crate::vfs::File::read_exact_at).
     pub reads: u64,
-    /// Calls of [`File::write_at`](crate::vfs::File::write_at).
+    /// Calls of [`File::write_at`](crate::vfs::File::write_at) and
+    /// [`File::allocate`](crate::vfs::File::allocate).
     pub writes: u64,
+    /// Those of them that allocated.
+    pub allocations: u64,
     /// Bytes that reached the page cache.
     pub bytes_written: u64,
     /// Calls of [`File::sync_data`](crate::vfs::File::sync_data) and

@@ -520,6 +520,25 @@ fn a_full_disk_refuses_what_needs_space_and_takes_it_again_after_an_unlink() {
 }
 
 #[test]
+fn allocated_room_is_taken_at_once_and_a_crash_loses_it_like_a_write() {
+    let (disk, file) = disk_with_file(8, 1);
+    disk.set_capacity(4 * PAGE_BYTES as u64);
+    let allocated = 3 * PAGE_BYTES as u64;
+    file.allocate(allocated).unwrap();
+    assert_eq!(disk.counts().allocations, 1);
+    assert_eq!(disk.free_bytes(Path::new("/")).unwrap(), PAGE_BYTES as u64);
+    let lengths: BTreeSet<u64> = (0..50)
+        .map(|seed| disk.power_loss(Survival::Random(seed)).length("/db/file"))
+        .collect();
+    assert!(
+        lengths.contains(&(PAGE_BYTES as u64)) && lengths.contains(&allocated),
+        "{lengths:?}"
+    );
+    let full = file.allocate(5 * PAGE_BYTES as u64).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
+}
+
+#[test]
 fn a_sparse_file_of_5_tib_costs_nothing() {
     const TEBIBYTE: u64 = 1 << 40;
     let disk = SimulatedDisk::new(1);
