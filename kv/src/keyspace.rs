@@ -27,6 +27,8 @@
 //! * `replay`: how a segment becomes a memtable again;
 //! * `maintain`: when runs are written, and index files that are of no use;
 //! * `merge`: how runs become one index;
+//! * `pace`: who waits for whom;
+//! * `signal`: how the thread that writes index files is woken;
 //! * `history`: reads of the past, and how far they reach;
 //! * `snapshots`: moments of the past that are kept by name;
 //! * `gc`: how the space of what is dead is given back;
@@ -41,8 +43,8 @@
 //! `sequencer` is held for the checks of a write, its append (a copy in memory) and its entry into
 //! the memtable; never across a write, a sync, or a change of segments. Under it, in this order:
 //! `levels`; a shard, a node; a bucket's members; `snapshots`; `recent`; `heads`. Readers never take it. `maintenance` is
-//! held while index files are written; nobody waits for it but a writer that is two segments ahead
-//! of the runs. It comes before the sequencer.
+//! held while index files are written; nobody waits for it, and a writer that is two segments ahead
+//! of the runs only tries. It comes before the sequencer.
 
 pub(crate) mod buckets;
 mod count;
@@ -52,12 +54,14 @@ mod history;
 mod maintain;
 mod merge;
 mod open;
+mod pace;
 mod pieces;
 mod read;
 pub(crate) mod recent;
 mod replay;
 mod retention;
 pub(crate) mod sequence;
+mod signal;
 mod snapshots;
 mod status;
 mod sweep;
@@ -89,8 +93,8 @@ use heads::Heads;
 use maintain::Maintenance;
 use recent::Recent;
 
-pub(crate) use maintain::Signal;
 pub(crate) use sequence::Condition;
+pub(crate) use signal::Signal;
 
 /// A partition's keys and the order of its writes. See the module.
 pub(crate) struct Keyspace {

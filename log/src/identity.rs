@@ -27,7 +27,7 @@ impl Offset {
     }
 
     /// How many bytes this offset lies behind `earlier`; zero if it does not.
-    pub(crate) const fn since(self, earlier: Offset) -> u64 {
+    pub const fn since(self, earlier: Offset) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }

@@ -144,21 +144,29 @@ impl Members {
     }
 
     /// What the bucket holds more than the levels below do. `older` tells what a key counts for
-    /// there; it is asked once a key, and again about keys of which it could only guess.
-    pub(crate) fn counts(&self, older: impl Fn(&Node) -> Result<Counts, Counts>) -> Counts {
+    /// there; it is asked once a key, and again about keys of which it could only guess. `prepare`
+    /// hears of each key some time before, to have brought in what `older` will look at.
+    pub(crate) fn counts(
+        &self,
+        prepare: impl Fn(&Node),
+        older: impl Fn(&Node) -> Result<Counts, Counts>,
+    ) -> Counts {
         let mut came = self.came.lock();
         let came = &mut *came;
         let mut guessed = Counts::default();
-        came.uncompared.retain(|node| match older(node) {
-            Ok(counts) => {
-                came.older += counts;
-                false
+        let uncompared = std::mem::take(&mut came.uncompared);
+        for group in uncompared.chunks(PREPARED) {
+            group.iter().for_each(|node| prepare(node));
+            for node in group {
+                match older(node) {
+                    Ok(counts) => came.older += counts,
+                    Err(guess) => {
+                        guessed += guess;
+                        came.uncompared.push(Arc::clone(node));
+                    }
+                }
             }
-            Err(guess) => {
-                guessed += guess;
-                true
-            }
-        });
+        }
         let here = Counts {
             keys: self.keys.load(Memory::Relaxed),
             bytes: self.bytes.load(Memory::Relaxed),
@@ -331,6 +339,9 @@ pub(crate) fn is_empty(bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
         ) => start >= end,
     }
 }
+
+/// Keys whose counts are prepared together: as many misses as a core has under way at once.
+const PREPARED: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -235,6 +235,12 @@ impl Run {
         self.filter.capacity() as u64
     }
 
+    /// How many keys it had more than the levels below it when it was written, or nearly so.
+    pub(crate) fn new_keys(&self) -> u64 {
+        let deltas = self.head.buckets.iter().map(|bucket| bucket.keys_delta);
+        deltas.map(|delta| u64::try_from(delta).unwrap_or(0)).sum()
+    }
+
     /// Whether a record of this hash may be here; `false` is certain. Costs a cache miss.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
         self.filter.may_hold(hash)

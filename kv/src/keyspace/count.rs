@@ -16,6 +16,7 @@ use super::Keyspace;
 use crate::bucket::state::BucketState;
 use crate::index::levels::{Estimate, Levels};
 use crate::index::members::Counts;
+use crate::index::memtable::Node;
 use crate::index::run::Run;
 use crate::record::BucketId;
 
@@ -44,7 +45,8 @@ impl Keyspace {
             let members = memtable.members_of(bucket);
             let average = counts.average_bytes();
             let here = members.map(|members| {
-                members.counts(|node| {
+                let prepare = |node: &Node| levels.prefetch_filters(node.hash());
+                members.counts(prepare, |node| {
                     levels.counted_below(memtable, bucket, node, average, Estimate::Close)
                 })
             });

@@ -7,9 +7,8 @@
 //!                        offset that is covered -> the runs leave the levels, their files stay
 //! ```
 //!
-//! Levels are only ever replaced by ones that give the same answers. A writer that is two segments
-//! ahead of the runs, or many runs ahead of the merges, does the work itself or waits for who does
-//! it; so nothing grows without bound and nothing is refused.
+//! Levels are only ever replaced by ones that give the same answers. Writers keep pace with all this
+//! ([`super::pace`]), so nothing grows without bound and nothing is refused.
 //!
 //! # Damage
 //!
@@ -21,14 +20,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::Instant;
 
+use cairn_log::SegmentSpan;
 use cairn_log::vfs::Vfs;
-use cairn_log::{Claim, SegmentSpan};
-use parking_lot::{Condvar, Mutex};
 
 use super::gc::Garbage;
+use super::pace::Pressure;
 use super::pieces::Rounds;
 use super::replay::{Learnt, Replay};
 use super::retention::Retention;
@@ -36,7 +34,7 @@ use super::sweep::{Pass, Rest};
 use super::{Keyspace, Pin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::{Estimate, LevelError, Levels};
-use crate::index::memtable::Memtable;
+use crate::index::memtable::{Memtable, Node};
 use crate::index::merged::{Fault, Identity, Merged, View};
 use crate::index::run::{Place, Run, RunBucket, RunEntry, RunFault, RunHead, RunIdentity};
 use crate::index::state::IndexState;
@@ -51,6 +49,7 @@ pub(super) struct Maintenance {
     pub(super) rest: Rest,
     pub(super) rounds: Rounds,
     pub(super) retention: Retention,
+    pub(super) pressure: Pressure,
     /// The last attempt to write an index file found no room for it.
     pub(super) is_starved: bool,
 }
@@ -61,51 +60,6 @@ impl Maintenance {
         let error = written.as_ref().err();
         self.is_starved = error.is_some_and(|error| error.kind() == ErrorKind::DiskFull);
         written
-    }
-}
-
-/// Wakes the thread that writes index files.
-#[derive(Default)]
-pub(crate) struct Signal {
-    raised: Mutex<Raised>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Raised {
-    work: bool,
-    stop: bool,
-}
-
-impl Signal {
-    pub(crate) fn raise(&self) {
-        self.raised.lock().work = true;
-        self.changed.notify_all();
-    }
-
-    fn stop(&self) {
-        self.raised.lock().stop = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for work, but no longer than until a deadline may have passed or a reader may have let
-    /// go of what is to be dropped; `false` if it is time to stop.
-    fn wait(&self) -> bool {
-        let mut raised = self.raised.lock();
-        if !raised.work && !raised.stop {
-            self.changed.wait_for(&mut raised, PERIOD);
-        }
-        raised.work = false;
-        !raised.stop
-    }
-
-    /// Waits a while before another attempt; `false` if it is time to stop.
-    fn pause(&self) -> bool {
-        let mut raised = self.raised.lock();
-        if !raised.stop {
-            self.changed.wait_for(&mut raised, RETRY);
-        }
-        !raised.stop
     }
 }
 
@@ -175,6 +129,8 @@ impl Keyspace {
     pub(crate) fn maintain(&self) {
         while self.signal.wait() {
             loop {
+                let (now, end) = (Instant::now(), self.log.end());
+                self.maintenance.lock().pressure.look(now, end);
                 match self.step_index() {
                     Ok(true) => {}
                     Ok(false) => break,
@@ -190,78 +146,20 @@ impl Keyspace {
         self.signal.stop();
     }
 
-    /// Makes room in the log, at the pace of those who write runs and merge them.
-    pub(super) fn make_room(&self, claim: Claim, bytes: usize) -> Result<()> {
-        self.keep_pace(claim)?;
-        self.log
-            .make_room_claiming(claim, bytes)
-            .map_err(Error::from)
-    }
-
-    /// Goes on to another segment if the memtable of this one has grown too large.
-    pub(super) fn seal_if_full(&self, claim: Claim) -> Result<()> {
-        if !self.is_full() {
-            return Ok(());
-        }
-        self.keep_pace(claim)?;
-        if self.is_full() {
-            unless_claimed(claim, self.log.seal().map_err(Error::from))?;
-        }
-        Ok(())
-    }
-
-    /// Whether the memtable that takes writes has reached its bound.
-    pub(super) fn is_full(&self) -> bool {
-        let levels = self.levels.read();
-        levels.active().byte_len() as u64 >= self.options.memtable_bytes
-    }
-
-    /// Waits until the index is not too far behind. What claims the log's reserve does not wait
-    /// for an index file that the disk has no room for: not much of it can come.
-    fn keep_pace(&self, claim: Claim) -> Result<()> {
-        unless_claimed(claim, self.catch_up())
-    }
-
-    fn catch_up(&self) -> Result<()> {
-        loop {
-            let levels = Arc::clone(&self.levels.read());
-            let is_behind =
-                levels.memtables.len() > MEMTABLES_WAITING_MAX || levels.runs.len() >= RUNS_MAX;
-            if !is_behind {
-                break;
-            }
-            self.check_poison()?;
-            drop(levels);
-            let mut maintenance = self.maintenance.lock();
-            let levels = Arc::clone(&self.levels.read());
-            if levels.memtables.len() > MEMTABLES_WAITING_MAX {
-                self.write_oldest_run(&mut maintenance)?;
-            } else if levels.runs.len() >= RUNS_MAX {
-                self.merge_runs(&mut maintenance)?;
-            }
-        }
-        while self.victims.load(Ordering::Relaxed) > VICTIMS_WAITING_MAX {
-            self.check_poison()?;
-            let mut maintenance = self.maintenance.lock();
-            let worked = self.collect_garbage(&mut maintenance)?;
-            self.note_victims(&maintenance);
-            if !worked {
-                // A reader holds what is to be dropped: it is not the writers' to wait for.
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the run of the oldest memtable that takes no writes any more.
     pub(super) fn write_oldest_run(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        let written = self.write_waiting_run();
+        Ok(maintenance.noting(written)?.is_some())
+    }
+
+    /// [`Keyspace::write_oldest_run`] for who holds the maintenance already. Returns the run.
+    pub(super) fn write_waiting_run(&self) -> Result<Option<Arc<Run>>> {
         let levels = Arc::clone(&self.levels.read());
         let Some(memtable) = levels.memtables[1..].last() else {
-            return Ok(false);
+            return Ok(None);
         };
         let span = self.span(memtable.base())?;
-        let written = self.write_run(&levels, memtable, &span);
-        let run = Arc::new(maintenance.noting(written)?);
+        let run = Arc::new(self.write_run(&levels, memtable, &span)?);
         self.replace_levels(|current| {
             let mut memtables = current.memtables.clone();
             memtables.retain(|other| !Arc::ptr_eq(other, memtable));
@@ -275,8 +173,8 @@ impl Keyspace {
             }
         });
         // Not before: current levels have no retired memtable.
-        memtable.retire(run);
-        Ok(true)
+        memtable.retire(Arc::clone(&run));
+        Ok(Some(run))
     }
 
     /// Writes the run of a sealed segment that `memtable` holds.
@@ -314,7 +212,8 @@ impl Keyspace {
             let average = self
                 .counts_below(below, bucket, memtable.base())
                 .average_bytes();
-            let delta = members.counts(|node| {
+            let prepare = |node: &Node| below.prefetch_filters(node.hash());
+            let delta = members.counts(prepare, |node| {
                 below.counted_below(memtable, bucket, node, average, Estimate::Quick)
             });
             buckets.push(RunBucket {
@@ -561,14 +460,6 @@ pub(super) fn postponed(outcome: Result<bool>) -> Result<bool> {
     }
 }
 
-/// What a full disk stops does not stop those who claim the log's reserve.
-fn unless_claimed(claim: Claim, outcome: Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if claim != Claim::Write && error.kind() == ErrorKind::DiskFull => Ok(()),
-        outcome => outcome,
-    }
-}
-
 pub(super) fn decode_state(view: &View) -> std::result::Result<IndexState, Fault> {
     if view.state().is_empty() {
         return Ok(IndexState::default());
@@ -602,18 +493,3 @@ pub(super) fn merged_failure(fault: &Fault) -> Error {
 
 /// The merged index of a partition.
 pub(super) const MERGED_NAME: &str = "index.redb";
-
-/// Memtables that may wait for their run beside the one that takes writes.
-pub(super) const MEMTABLES_WAITING_MAX: usize = 2;
-
-/// Segments that may wait to be emptied by garbage collection before writers help.
-const VICTIMS_WAITING_MAX: usize = 4;
-
-/// Runs at which a merge is due however small they are, and writers wait for it.
-pub(super) const RUNS_MAX: usize = 64;
-
-/// How often maintenance looks by itself.
-const PERIOD: Duration = Duration::from_secs(1);
-
-/// How long after a failure maintenance is tried again.
-const RETRY: Duration = Duration::from_secs(1);

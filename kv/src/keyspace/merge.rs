@@ -8,10 +8,15 @@
 //! # When
 //!
 //! When runs have a million entries, and a tenth of those that are merged: then the bytes written
-//! per put stay flat as keys grow. Or earlier, if the log that they stand for is worth more than
+//! per put stay flat as keys grow. While much is being written, four million will do, as long as
+//! they are new keys: what is merged into is written anew, whether for one million keys or for four,
+//! and new keys hold back no garbage. Or earlier, if the log that they stand for is worth more than
 //! what the merge will write: small keys under large values, or few keys overwritten again and
 //! again, would otherwise hold back their garbage for long. Or when the disk is full, since only
 //! what is merged is collected.
+//!
+//! A merge takes seconds. Runs that are due meanwhile are written in its midst, so that no writer
+//! waits for its end; but no faster than it gets on, so that the next one is no larger.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,8 +24,9 @@ use std::sync::Arc;
 use cairn_log::Offset;
 
 use super::Keyspace;
-use super::maintain::{Maintenance, RUNS_MAX, decode_state};
+use super::maintain::{Maintenance, decode_state};
 use super::open::control_time_ms;
+use super::pace::RUNS_MAX;
 use crate::error::{Error, Result};
 use crate::index::levels::{LevelError, Levels, key_location, run_error};
 use crate::index::members::Counts;
@@ -37,13 +43,19 @@ impl Keyspace {
         let levels = Arc::clone(&self.levels.read());
         let entries: u64 = levels.runs.iter().map(|run| run.len()).sum();
         let merged_keys = levels.merged.as_ref().map_or(0, |merged| merged.len());
-        let enough = self.options.merge_entries.max(merged_keys / MERGED_PART);
-        if levels.runs.is_empty()
-            || (entries < enough
-                && levels.runs.len() < RUNS_MAX
-                && !is_worth_it(&levels.runs)
-                && !self.log.is_disk_full())
-        {
+        let some = self.options.merge_entries.max(merged_keys / MERGED_PART);
+        let many = some.max(self.options.merge_entries.saturating_mul(PRESSED_TIMES));
+        let new_keys = levels.runs.iter().map(|run| run.new_keys()).sum();
+        let are_enough = if maintenance.pressure.is_high() {
+            entries >= many || entries.saturating_sub(new_keys) >= some
+        } else {
+            entries >= some
+        };
+        let is_due = are_enough
+            || levels.runs.len() >= RUNS_MAX
+            || is_worth_it(&levels.runs)
+            || self.log.is_disk_full();
+        if levels.runs.is_empty() || !is_due {
             return Ok(false);
         }
         let merged = self.merge(maintenance, &levels);
@@ -126,7 +138,16 @@ impl Keyspace {
                 }
             }
             let mut newest = NewestEntries::new(self, levels, &state)?;
-            while let Some(at) = newest.next()? {
+            let mut come = 0;
+            for number in 1_u64.. {
+                if number.is_multiple_of(CHANGES_AT_ONCE)
+                    && come < number
+                    // What fails is met again when it is this one's turn.
+                    && let Ok(Some(run)) = self.write_waiting_run()
+                {
+                    come += run.len();
+                }
+                let Some(at) = newest.next()? else { break };
                 let before = if at.location.kind == Kind::Tombstone {
                     merge
                         .remove(at.bucket, &at.key, at.location.version)?
@@ -247,7 +268,11 @@ struct RunCursor<'a> {
     run: &'a Run,
     next: u64,
     places: std::vec::IntoIter<Place>,
+    /// What stands at the next places, last first.
+    ready: Vec<At>,
     at: Option<At>,
+    /// Memory of keys that are done with.
+    memory: Vec<Vec<u8>>,
 }
 
 /// Where a cursor stands.
@@ -282,9 +307,11 @@ impl<'a> NewestEntries<'a> {
                 run,
                 next: 0,
                 places: Vec::new().into_iter(),
+                ready: Vec::new(),
                 at: None,
+                memory: Vec::new(),
             };
-            cursor.advance(keyspace, Vec::new())?;
+            cursor.advance(keyspace)?;
             entries.cursors.push(cursor);
         }
         Ok(entries)
@@ -300,23 +327,20 @@ impl<'a> NewestEntries<'a> {
                 return Ok(None);
             };
             let next = cursor.at.take();
-            let Some(mut next) = next else {
+            let Some(next) = next else {
                 return Ok(None);
             };
-            let (seen, memory) = match self.last.take() {
+            cursor.advance(self.keyspace)?;
+            match self.last.take() {
                 Some(last) if last.bucket == next.bucket && last.key == next.key => {
                     self.superseded.1 += next.bytes;
                     // The newest stays the one that is remembered.
-                    let memory = std::mem::take(&mut next.key);
+                    cursor.memory.push(next.key);
                     self.last = Some(last);
-                    (true, memory)
+                    continue;
                 }
-                Some(last) => (false, last.key),
-                None => (false, Vec::new()),
-            };
-            cursor.advance(self.keyspace, memory)?;
-            if seen {
-                continue;
+                Some(last) => cursor.memory.push(last.key),
+                None => {}
             }
             let is_dropped = self.dropped.contains(&next.bucket.owner());
             let record = next.location.record;
@@ -340,6 +364,20 @@ impl<'a> NewestEntries<'a> {
 }
 
 impl At {
+    /// What the payload of a record says; `None` if it is no key's. `key` is memory for its key.
+    fn of(payload: &[u8], offset: u64, mut key: Vec<u8>) -> Option<At> {
+        let record = Record::decode(payload).ok()?;
+        let (found, location) = key_location(&record, offset)?;
+        key.clear();
+        key.extend_from_slice(found);
+        Some(At {
+            bucket: record.bucket,
+            key,
+            location,
+            bytes: (payload.len() + RECORD_HEADER_BYTES) as u64,
+        })
+    }
+
     /// By key, and of one key the newest version first.
     fn order(one: Option<&At>, other: Option<&At>) -> std::cmp::Ordering {
         fn key(at: Option<&At>) -> Option<(BucketId, &[u8])> {
@@ -353,50 +391,54 @@ impl At {
 }
 
 impl RunCursor<'_> {
-    /// Goes on to the next record; `key` is memory for its key.
-    fn advance(
-        &mut self,
-        keyspace: &Keyspace,
-        mut key: Vec<u8>,
-    ) -> std::result::Result<(), MergeError> {
-        self.at = None;
-        if self.places.len() == 0 {
-            let end = (self.next + CHUNK).min(self.run.len());
-            let mut places = Vec::new();
-            self.run
-                .in_key_order_range(self.next..end, &mut places)
-                .map_err(|fault| run_error(self.run, fault))?;
-            self.next = end;
-            self.places = places.into_iter();
+    /// Goes on to the next record.
+    fn advance(&mut self, keyspace: &Keyspace) -> std::result::Result<(), MergeError> {
+        self.at = self.ready.pop();
+        if self.at.is_none() {
+            self.fetch(keyspace)?;
+            self.at = self.ready.pop();
         }
-        // Superseded versions are history's.
-        let Some(place) = self.places.find(|place| !place.is_superseded) else {
-            return if self.next < self.run.len() {
-                self.advance(keyspace, key)
-            } else {
-                Ok(())
-            };
-        };
-        let found = keyspace
-            .log
-            .with_record(Offset::new(place.record), |payload| {
-                let record = Record::decode(payload).ok()?;
-                let (found, location) = key_location(&record, place.record)?;
-                key.clear();
-                key.extend_from_slice(found);
-                let bytes = (payload.len() + RECORD_HEADER_BYTES) as u64;
-                Some((record.bucket, location, bytes))
-            })?;
-        let Some((bucket, location, bytes)) = found else {
-            let what = format!("no key's record stands at offset {}", place.record);
-            return Err(run_error(self.run, RunFault::Damaged(what)).into());
-        };
-        self.at = Some(At {
-            bucket,
-            key,
-            location,
-            bytes,
+        Ok(())
+    }
+
+    /// Reads the next records, all at once: they lie far from one another.
+    fn fetch(&mut self, keyspace: &Keyspace) -> std::result::Result<(), MergeError> {
+        let mut offsets = Vec::with_capacity(RECORDS_AT_ONCE);
+        while offsets.len() < RECORDS_AT_ONCE {
+            // Superseded versions are history's.
+            match self.places.find(|place| !place.is_superseded) {
+                Some(place) => offsets.push(Offset::new(place.record)),
+                None if self.next < self.run.len() => self.take_places()?,
+                None => break,
+            }
+        }
+        offsets.reverse();
+        let mut failure = None;
+        keyspace.log.with_records(&offsets, |index, payload| {
+            let key = self.memory.pop().unwrap_or_default();
+            match payload.map(|payload| At::of(payload, offsets[index].get(), key)) {
+                Ok(Some(at)) => self.ready.push(at),
+                Ok(None) => {
+                    let what = format!("no key's record stands at offset {}", offsets[index]);
+                    let fault = run_error(self.run, RunFault::Damaged(what));
+                    failure.get_or_insert(fault.into());
+                }
+                Err(error) => {
+                    failure.get_or_insert(MergeError::from(error));
+                }
+            }
         });
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn take_places(&mut self) -> std::result::Result<(), MergeError> {
+        let end = (self.next + CHUNK).min(self.run.len());
+        let mut places = Vec::new();
+        self.run
+            .in_key_order_range(self.next..end, &mut places)
+            .map_err(|fault| run_error(self.run, fault))?;
+        self.next = end;
+        self.places = places.into_iter();
         Ok(())
     }
 }
@@ -513,6 +555,12 @@ fn enter_control(
 /// Runs are merged when they have this part of what is merged.
 const MERGED_PART: u64 = 10;
 
+/// How many times the entries that are enough for a merge are waited for while much is written.
+const PRESSED_TIMES: u64 = 4;
+
+/// Changes of a merge between two looks for a run that is due.
+const CHANGES_AT_ONCE: u64 = if cfg!(test) { 64 } else { 1_024 };
+
 /// Runs that are waited for before their merge is weighed.
 const RUNS_MIN: usize = 2;
 
@@ -524,6 +572,9 @@ const KEY_BYTES_EXPECTED: u64 = 32;
 
 /// Of a record's frame in the log.
 const RECORD_HEADER_BYTES: usize = 8;
+
+/// Records of a run that are read together.
+const RECORDS_AT_ONCE: usize = 32;
 
 /// Places of a run taken at once.
 const CHUNK: u64 = 1_024;

@@ -13,9 +13,10 @@ use cairn_log::{BatchBuffer, Offset, Partition, SegmentSpan};
 use parking_lot::{Mutex, RwLock};
 
 use super::heads::Heads;
-use super::maintain::{MERGED_NAME, Signal, decode_state, merged_failure};
+use super::maintain::{MERGED_NAME, decode_state, merged_failure};
 use super::recent::Recent;
 use super::replay::{Learnt, Replay};
+use super::signal::Signal;
 use super::status::Figures;
 use super::sweep::Rest;
 use super::{Keyspace, Sequencer};

@@ -125,11 +125,11 @@ fn what_older_levels_hold_is_subtracted_once_a_key() {
         })
     };
     for _ in 0..2 {
-        assert_eq!(members.counts(older), Counts { keys: 1, bytes: 21 });
+        assert_eq!(members.counts(|_| {}, older), Counts { keys: 1, bytes: 21 });
     }
     assert_eq!(asked.get(), 2);
     members.count(3, &value(1), &Location::NONE);
-    assert_eq!(members.counts(older), Counts { keys: 0, bytes: 8 });
+    assert_eq!(members.counts(|_| {}, older), Counts { keys: 0, bytes: 8 });
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn what_older_levels_could_only_guess_is_asked_again_until_they_know() {
     members.count(3, &Location::NONE, &value);
     let guess = |_: &Node| Err(Counts { keys: 0, bytes: 2 });
     for _ in 0..2 {
-        assert_eq!(members.counts(guess), Counts { keys: 1, bytes: 11 });
+        assert_eq!(members.counts(|_| {}, guess), Counts { keys: 1, bytes: 11 });
     }
     let known = |_: &Node| Ok(Counts { keys: 1, bytes: 13 });
-    assert_eq!(members.counts(known), Counts::default());
-    assert_eq!(members.counts(guess), Counts::default());
+    assert_eq!(members.counts(|_| {}, known), Counts::default());
+    assert_eq!(members.counts(|_| {}, guess), Counts::default());
 }

@@ -40,6 +40,8 @@ pub(crate) struct Merge<'a> {
     entries: Table<'a, &'static [u8], &'static [u8; entry::BYTES]>,
     filter: Filter,
     filter_keys: u64,
+    /// Hashes on their way into the filter, while its lines are brought in.
+    hashes: Vec<u64>,
     file: &'a CheckedFile,
 }
 
@@ -121,10 +123,12 @@ impl Merged {
             entries: entries.map_err(|error| Failed::of(Fault::of_table(error, &self.file)))?,
             filter: Filter::clone(&before.filter),
             filter_keys: before.filter_keys,
+            hashes: Vec::with_capacity(HASHES_AT_ONCE),
             file: &self.file,
         };
         let summary = apply(&mut merge).map_err(Failed::Apply)?;
         assert!(summary.covered >= before.covered(), "merges go forward");
+        merge.fill();
         merge.refill(self.seed).map_err(Failed::of)?;
         let (filter, keys) = (merge.filter, merge.filter_keys);
         store(transaction, &summary, &filter, keys, &self.file).map_err(Failed::of)?;
@@ -172,8 +176,12 @@ impl Merge<'_> {
             });
         }
         if before.is_none() {
-            self.filter.insert(hash);
+            self.filter.prefetch(hash);
+            self.hashes.push(hash);
             self.filter_keys += 1;
+            if self.hashes.len() == HASHES_AT_ONCE {
+                self.fill();
+            }
         }
         Ok(Outcome {
             before,
@@ -237,6 +245,12 @@ impl Merge<'_> {
         before
             .map(|bytes| Entry::decode(bytes.value(), self.file.name()))
             .transpose()
+    }
+
+    fn fill(&mut self) {
+        for hash in self.hashes.drain(..) {
+            self.filter.insert(hash);
+        }
     }
 
     /// Makes the filter anew, for twice the keys, if it has more than it is good for. Keys that
@@ -346,6 +360,8 @@ fn store(
         .map_err(in_storage)
 }
 
+/// Hashes that enter the filter together.
+const HASHES_AT_ONCE: usize = 32;
 /// What an entry takes beside its key.
 const ENTRY_BYTES: u64 = 24;
 /// Kept free beyond what a merge seems to need.

@@ -15,8 +15,9 @@ use crate::index::levels::{Levels, key_location};
 use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
 use crate::keyspace::Keyspace;
-use crate::keyspace::maintain::{MEMTABLES_WAITING_MAX, Maintenance, postponed};
+use crate::keyspace::maintain::{Maintenance, postponed};
 use crate::keyspace::open::{control_time_ms, damaged};
+use crate::keyspace::pace::MEMTABLES_WAITING_MAX;
 use crate::keyspace::sweep::{BATCH_KEYS, Doomed};
 use crate::record::{BucketId, Moved, Origin, Record};
 
