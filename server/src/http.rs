@@ -107,9 +107,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/log/{partition}/certificates", any(log::certificates))
         .route("/v1/log/{partition}/proof", any(log::proof))
         .route("/v1/log/{partition}/{topic}", any(log::append))
-        // One route: where the bucket ends and the key begins is no matter for a router, which
-        // would have its own opinion of `//` and of a slash at the end.
-        .route("/v1/kv/{*bucket_and_key}", any(kv::by_path))
+        // `/v1/kv/{bucket}/{key}` is not among them: see the gate. Where the bucket ends and the key
+        // begins is no matter for a router, which would have its own opinion of `//` and of a slash
+        // at the end.
         .route("/v1/key/{bucket}", any(kv::by_query))
         .fallback(unrouted)
         .with_state(app)

@@ -87,6 +87,7 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     let gate = Gate::new(Arc::clone(&app));
     tokio::select! {
         () = accept(listener, &connections, gate, limits) => {}
+        () = connections.close_idle(limits.idle) => {}
         () = signals.next() => {}
         () = closed_to_writes(&store) => tracing::error!(
             "a disk write failed and the store takes no more: ending, so that it is opened anew"

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, Response};
 use axum::response::IntoResponse;
 use cairn_sdk::Code;
@@ -20,6 +22,7 @@ use tower_service::Service;
 
 use super::App;
 use super::body::{FREE_BYTES, Held, Holding, Streamed, Tracked};
+use super::kv;
 use super::watch::Endless;
 use crate::problem::{Problem, Reported, Result};
 
@@ -45,12 +48,17 @@ impl Gate {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let began = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let (body, left) = Tracked::split(body);
         let about = About::of(&parts.method, parts.uri.path());
         let log = tracing::enabled!(tracing::Level::DEBUG).then(|| parts.uri.clone());
         let expects = left.as_ref().map(|_| expectation(&parts.headers));
-        let outcome = AssertUnwindSafe(self.pass(Request::from_parts(parts, body), about));
+        let refusal = match about.open {
+            true => None,
+            false => self.identify(&mut parts).err().map(Box::new),
+        };
+        let request = Request::from_parts(parts, body);
+        let outcome = AssertUnwindSafe(self.pass(request, refusal, about));
         let response = match outcome.catch_unwind().await {
             Ok(response) => response,
             Err(_) => {
@@ -68,19 +76,20 @@ impl Gate {
         response
     }
 
-    async fn pass(&self, mut request: Request<Body>, about: About) -> Response<Body> {
-        if about.operations {
-            // These answer however busy the server is, and some of them to anyone.
-            if about.open {
-                return self.route(request).await;
-            }
-            return match self.identify(&mut request) {
-                Ok(()) => self.route(request).await,
-                Err(problem) => problem.into_response(),
-            };
+    async fn pass(
+        &self,
+        request: Request<Body>,
+        refusal: Option<Box<Problem>>,
+        about: About,
+    ) -> Response<Body> {
+        if let Some(problem) = refusal {
+            return problem.into_response();
         }
-        let entered = self.identify(&mut request).and_then(|()| self.room());
-        let room = match entered {
+        if about.operations {
+            // These answer however busy the server is.
+            return self.route(request).await;
+        }
+        let room = match self.room() {
             Ok(room) => room,
             Err(problem) => return problem.into_response(),
         };
@@ -92,17 +101,21 @@ impl Gate {
     }
 
     async fn route(&self, request: Request<Body>) -> Response<Body> {
+        // Most requests are for a key. The router would box each of them twice, and collect
+        // parameters that nobody asks for.
+        if kv::is_by_path(request.uri().path()) {
+            let answer = kv::by_path(State(Arc::clone(&self.app)), request);
+            return answer.await.into_response();
+        }
         match self.router.clone().call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
 
-    fn identify(&self, request: &mut Request<Body>) -> Result<()> {
-        let (parts, body) = std::mem::take(request).into_parts();
-        let caller = self.app.access.identify(&parts);
-        *request = Request::from_parts(parts, body);
-        request.extensions_mut().insert(caller?);
+    fn identify(&self, parts: &mut Parts) -> Result<()> {
+        let caller = self.app.access.identify(parts)?;
+        parts.extensions.insert(caller);
         Ok(())
     }
 

@@ -35,6 +35,12 @@ pub(super) type Answer = Either<Ready<Outcome>, BoxFuture<'static, Outcome>>;
 
 type Outcome = Result<Response<Body>>;
 
+/// Whether a path is one of [`by_path`].
+pub(super) fn is_by_path(path: &str) -> bool {
+    path.strip_prefix("/v1/kv/")
+        .is_some_and(|bucket_and_key| !bucket_and_key.is_empty())
+}
+
 /// `/v1/kv/{bucket}/{key}`, and without a key the list of the bucket.
 pub(super) fn by_path(State(app): State<Arc<App>>, request: Request) -> Answer {
     if names_no_key(request.uri().path()) {

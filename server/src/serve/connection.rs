@@ -12,7 +12,7 @@ use axum::extract::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -23,6 +23,9 @@ use crate::http::{Gate, Holding};
 /// Bytes of a request head, and of a read ahead in a body. The longest scan carries four keys,
 /// percent-encoded, and a cursor.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// How long a connection that was told to close may take to notice that nothing is asked of it.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// The patience with a connection.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,8 @@ pub(crate) async fn answer(stream: TcpStream, mut line: Line, gate: Gate, limits
         () = line.told_to_close() => return,
     }
     let counter = line.counter();
+    let requests = counter.clone();
+    let stream = Stalling::new(stream, limits.stall).counted(counter.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (gate, busy) = (gate.clone(), counter.busy());
         async move {
@@ -59,17 +64,27 @@ pub(crate) async fn answer(stream: TcpStream, mut line: Line, gate: Gate, limits
             })
         }
     });
+    // No timeout for the head: who is idle for too long is told to close.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(Stalling::new(stream, limits.stall)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = line.told_to_close() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        () = line.told_to_close() => None,
+    };
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+    }
+    let ended = loop {
+        match ended {
+            Some(ended) => break ended,
+            // Nobody waits for the rest of a head.
+            None => match tokio::time::timeout(LINGER, connection.as_mut()).await {
+                Err(_) if !requests.is_busy() => return,
+                outcome => ended = outcome.ok(),
+            },
         }
     };
     if let Err(error) = ended {

@@ -1,12 +1,14 @@
 //! All open connections: how many there are, which to close for a new one, and when all are gone.
 //!
 //! Idle connections cost a task and a socket, so there may be thousands. At the limit the one that
-//! has been idle longest gives way; only when none is idle a new connection is refused.
+//! has been idle longest gives way; only when none is idle a new connection is refused. All are
+//! looked at from time to time, and those that have been idle for too long are closed: a timer of
+//! its own would cost each request that it is set and reset.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -48,7 +50,7 @@ struct State {
     busy: AtomicUsize,
     /// When it last became idle, in milliseconds since the server began.
     idle_since_ms: AtomicU64,
-    evicted: Notify,
+    closing: Notify,
 }
 
 impl Connections {
@@ -76,7 +78,7 @@ impl Connections {
         let state = Arc::new(State {
             busy: AtomicUsize::new(0),
             idle_since_ms: AtomicU64::new(self.shared.now_ms()),
-            evicted: Notify::new(),
+            closing: Notify::new(),
         });
         let mut open = self.shared.open.lock();
         open.next_id += 1;
@@ -106,9 +108,30 @@ impl Connections {
         let Some(state) = longest.and_then(|id| open.lines.remove(&id)) else {
             return false;
         };
-        state.evicted.notify_one();
+        state.closing.notify_one();
         self.shared.app.metrics.connections_evicted.inc();
         true
+    }
+
+    /// Tells every connection that has been idle for so long to close, again and again.
+    pub(crate) async fn close_idle(&self, idle: Duration) {
+        let period = (idle / IDLE_PART).clamp(IDLE_PERIOD_MIN, IDLE_PERIOD_MAX);
+        loop {
+            tokio::time::sleep(period).await;
+            let now_ms = self.shared.now_ms();
+            let stays = |state: &State| {
+                let since_ms = state.idle_since_ms.load(Ordering::Relaxed);
+                let idle_ms = now_ms.saturating_sub(since_ms);
+                state.busy.load(Ordering::Relaxed) > 0 || u128::from(idle_ms) < idle.as_millis()
+            };
+            self.shared.open.lock().lines.retain(|_, state| {
+                let stays = stays(state);
+                if !stays {
+                    state.closing.notify_one();
+                }
+                stays
+            });
+        }
     }
 
     /// How many are open.
@@ -139,7 +162,7 @@ impl Line {
         tokio::select! {
             // The server holds the sender as long as connections are of any use.
             _ = self.closing.wait_for(|closing| *closing) => {}
-            () = self.state.evicted.notified() => {}
+            () = self.state.closing.notified() => {}
         }
     }
 
@@ -160,6 +183,10 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.busy.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts a request in; dropping what is returned counts it out.
     pub(crate) fn busy(&self) -> Busy {
         self.state.busy.fetch_add(1, Ordering::Relaxed);
@@ -196,3 +223,8 @@ impl Shared {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
+
+/// How many looks there are in the time that a connection may be idle.
+const IDLE_PART: u32 = 8;
+const IDLE_PERIOD_MIN: Duration = Duration::from_millis(20);
+const IDLE_PERIOD_MAX: Duration = Duration::from_secs(5);

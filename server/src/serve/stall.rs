@@ -2,7 +2,7 @@
 //!
 //! A client that asks for a large value and then reads nothing would keep the value in memory and
 //! the connection open for ever. When a write has waited for `stall`, it fails and the connection
-//! ends.
+//! ends. Until then the connection is busy, however long ago its request was answered.
 
 use std::future::Future;
 use std::io;
@@ -13,12 +13,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::connections::{Busy, Counter};
+
 /// A stream whose writes fail when they wait too long.
 pub(crate) struct Stalling<S> {
     stream: S,
     stall: Duration,
-    /// Runs while a write waits.
-    timer: Option<Pin<Box<Sleep>>>,
+    counter: Option<Counter>,
+    /// While a write waits.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    timer: Pin<Box<Sleep>>,
+    _busy: Option<Busy>,
 }
 
 impl<S> Stalling<S> {
@@ -26,8 +34,15 @@ impl<S> Stalling<S> {
         Self {
             stream,
             stall,
-            timer: None,
+            counter: None,
+            waiting: None,
         }
+    }
+
+    /// Counts the connection as busy while a write waits.
+    pub(crate) fn counted(mut self, counter: Counter) -> Self {
+        self.counter = Some(counter);
+        self
     }
 
     /// Lets the timer run while `outcome` is pending, and only then.
@@ -37,11 +52,15 @@ impl<S> Stalling<S> {
         outcome: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.timer = None;
+            self.waiting = None;
             return outcome;
         }
         let stall = self.stall;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(stall)));
+        let waiting = self.waiting.get_or_insert_with(|| Waiting {
+            timer: Box::pin(sleep(stall)),
+            _busy: self.counter.as_ref().map(Counter::busy),
+        });
+        let timer = &mut waiting.timer;
         ready!(timer.as_mut().poll(cx));
         timer.as_mut().reset(Instant::now() + stall);
         Poll::Ready(Err(io::Error::new(

@@ -150,6 +150,25 @@ fn a_connection_that_sends_no_request_or_half_of_one_is_closed() {
 }
 
 #[test]
+fn an_answer_that_is_read_slowly_keeps_its_connection_from_looking_idle() {
+    const SIZE: usize = 8 << 20;
+    let server = Server::in_memory(&["--idle-timeout-ms", "200"]);
+    let value = "x".repeat(SIZE);
+    let put = format!("{PUT}connection: close\r\ncontent-length: {SIZE}\r\n\r\n{value}");
+    assert!(server.exchange(&put).starts_with("HTTP/1.1 200 "));
+    let mut client = server.connect();
+    client
+        .write_all(b"GET /v1/kv/b/k HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    // Longer than it may be idle, while the answer waits for its reader.
+    std::thread::sleep(Duration::from_millis(1_000));
+    let answer = read_all(&mut client);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(body == value, "{} of {SIZE} bytes", body.len());
+}
+
+#[test]
 fn a_body_that_stalls_is_408_and_a_truncated_one_writes_nothing() {
     let server = Server::in_memory(&["--stall-timeout-ms", "300"]);
     let answer = server.exchange(&format!("{PUT}content-length: 10\r\n\r\nhalf"));
