@@ -140,12 +140,12 @@ impl Keyspace {
             let mut newest = NewestEntries::new(self, levels, &state)?;
             let mut come = 0;
             for number in 1_u64.. {
-                if number.is_multiple_of(CHANGES_AT_ONCE)
-                    && come < number
-                    // What fails is met again when it is this one's turn.
-                    && let Ok(Some(run)) = self.write_waiting_run()
-                {
-                    come += run.len();
+                if number.is_multiple_of(CHANGES_AT_ONCE) && come < number {
+                    come = match self.write_waiting_run() {
+                        Ok(run) => come + run.map_or(0, |run| run.len()),
+                        // It is met again after the merge; to try on would cost more than that.
+                        Err(_) => u64::MAX,
+                    };
                 }
                 let Some(at) = newest.next()? else { break };
                 let before = if at.location.kind == Kind::Tombstone {

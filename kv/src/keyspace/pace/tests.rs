@@ -7,12 +7,16 @@ use super::*;
 use crate::{Bucket, Store};
 
 fn open(merge_entries: u64) -> (Store, Bucket) {
+    open_on(&SimulatedDisk::new(0), merge_entries)
+}
+
+fn open_on(disk: &SimulatedDisk, merge_entries: u64) -> (Store, Bucket) {
     let options = Store::options()
         .threads(false)
         .segment_bytes(256 << 10)
         .merge_entries(merge_entries)
         .history_bytes_min(0);
-    let vfs = Arc::new(SimulatedDisk::new(0)) as Arc<dyn Vfs>;
+    let vfs = Arc::new(disk.clone()) as Arc<dyn Vfs>;
     let store = options.open_on(vfs, "/store").unwrap();
     let bucket = store.bucket("b").unwrap();
     (store, bucket)
@@ -124,6 +128,30 @@ fn runs_that_come_in_the_midst_of_a_merge_are_no_larger_than_it() {
     assert!(merge(keyspace));
     let levels = Arc::clone(&keyspace.levels.read());
     assert_eq!((levels.memtables.len(), levels.runs.len()), (2, 1));
+}
+
+#[test]
+fn a_run_that_fails_in_the_midst_of_a_merge_is_left_for_later() {
+    let disk = SimulatedDisk::new(0);
+    let (_store, bucket) = open_on(&disk, 1);
+    let keyspace = bucket.keyspace();
+    put(&bucket, 0..1_200);
+    write_runs(keyspace);
+    put(&bucket, 2_000..2_010);
+    let runs_written = || {
+        let paths = disk.paths().into_iter();
+        let runs = paths.filter(|path| path.extension().is_some_and(|end| end == "run"));
+        runs.count()
+    };
+    let before = runs_written();
+    // The first write of the merge is that of the run: redb writes when it commits.
+    let next = disk.counts().writes + 1;
+    disk.fail_write(next);
+    assert!(merge(keyspace));
+    assert_eq!(keyspace.levels.read().memtables.len(), 2);
+    assert_eq!(runs_written(), before);
+    write_runs(keyspace);
+    assert_eq!(keyspace.levels.read().memtables.len(), 1);
 }
 
 #[test]
