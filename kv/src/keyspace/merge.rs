@@ -140,7 +140,10 @@ impl Keyspace {
             let mut newest = NewestEntries::new(self, levels, &state)?;
             let mut come = 0;
             for number in 1_u64.. {
-                if number.is_multiple_of(CHANGES_AT_ONCE) && come < number {
+                if number.is_multiple_of(CHANGES_AT_ONCE)
+                    && come < number
+                    && !self.log.is_poisoned()
+                {
                     come = match self.write_waiting_run() {
                         Ok(run) => come + run.map_or(0, |run| run.len()),
                         // It is met again after the merge; to try on would cost more than that.

@@ -91,11 +91,15 @@ impl Keyspace {
                 self.write_oldest_run(&mut maintenance)?;
             } else if levels.runs.len() >= RUNS_WAITING_MAX {
                 self.merge_runs(&mut maintenance)?;
+                self.note_victims(&maintenance);
             }
         }
         while self.victims.load(Ordering::Relaxed) > VICTIMS_WAITING_MAX {
             self.check_poison()?;
-            let mut maintenance = self.maintenance.lock();
+            let Some(mut maintenance) = self.maintenance.try_lock_for(LOOKS) else {
+                // Who has it works on it; the next segment asks again.
+                break;
+            };
             let worked = self.collect_garbage(&mut maintenance)?;
             self.note_victims(&maintenance);
             if !worked {

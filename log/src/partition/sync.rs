@@ -60,7 +60,8 @@ impl Partition {
         if unsynced > BESIDE_BYTES {
             self.syncing.want();
         }
-        Ok(())
+        // A sync beside this write may have failed since it began.
+        self.check_poison()
     }
 
     /// Makes everything below `end` durable, which must all have been written to this segment.

@@ -217,7 +217,9 @@ fn fill(
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     if let Some(whole) = value.whole() {
-        *response.body_mut() = Body::from(slice(&whole, &range));
+        if with_body {
+            *response.body_mut() = Body::from(slice(&whole, &range));
+        }
     } else {
         let held = if with_body { STREAM_BYTES } else { 0 };
         response.extensions_mut().insert(Streamed(held));

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ struct Shared {
 struct Open {
     next_id: u64,
     lines: HashMap<u64, Arc<State>>,
+    /// How many of them gave way and are about to end.
+    giving_way: usize,
 }
 
 /// One open connection; dropping it ends it.
@@ -51,6 +53,8 @@ struct State {
     /// When it last became idle, in milliseconds since the server began.
     idle_since_ms: AtomicU64,
     closing: Notify,
+    /// Changed under the lock of all lines.
+    gives_way: AtomicBool,
 }
 
 impl Connections {
@@ -71,7 +75,7 @@ impl Connections {
     /// Makes room for a connection; `None` when every other one is busy.
     pub(crate) fn admit(&self) -> Option<Line> {
         let metrics = &self.shared.app.metrics;
-        if self.open() >= self.shared.max && !self.evict() {
+        if self.staying() >= self.shared.max && !self.evict() {
             metrics.connections_refused.inc();
             return None;
         }
@@ -79,6 +83,7 @@ impl Connections {
             busy: AtomicUsize::new(0),
             idle_since_ms: AtomicU64::new(self.shared.now_ms()),
             closing: Notify::new(),
+            gives_way: AtomicBool::new(false),
         });
         let mut open = self.shared.open.lock();
         open.next_id += 1;
@@ -98,17 +103,18 @@ impl Connections {
     /// Tells the connection that has been idle longest to close; false when none is idle.
     pub(crate) fn evict(&self) -> bool {
         let mut open = self.shared.open.lock();
-        let idle = |state: &State| state.busy.load(Ordering::Relaxed) == 0;
         let longest = open
             .lines
-            .iter()
-            .filter(|(_, state)| idle(state))
-            .min_by_key(|(_, state)| state.idle_since_ms.load(Ordering::Relaxed))
-            .map(|(id, _)| *id);
-        let Some(state) = longest.and_then(|id| open.lines.remove(&id)) else {
+            .values()
+            .filter(|state| !state.gives_way.load(Ordering::Relaxed))
+            .filter_map(|state| Some((state.idle_since_ms()?, state)))
+            .min_by_key(|(since_ms, _)| *since_ms);
+        let Some((_, state)) = longest else {
             return false;
         };
+        state.gives_way.store(true, Ordering::Relaxed);
         state.closing.notify_one();
+        open.giving_way += 1;
         self.shared.app.metrics.connections_evicted.inc();
         true
     }
@@ -119,19 +125,21 @@ impl Connections {
         loop {
             tokio::time::sleep(period).await;
             let now_ms = self.shared.now_ms();
-            let stays = |state: &State| {
-                let since_ms = state.idle_since_ms.load(Ordering::Relaxed);
-                let idle_ms = now_ms.saturating_sub(since_ms);
-                state.busy.load(Ordering::Relaxed) > 0 || u128::from(idle_ms) < idle.as_millis()
-            };
-            self.shared.open.lock().lines.retain(|_, state| {
-                let stays = stays(state);
-                if !stays {
+            for state in self.shared.open.lock().lines.values() {
+                let is_due = state.idle_since_ms().is_some_and(|since_ms| {
+                    u128::from(now_ms.saturating_sub(since_ms)) >= idle.as_millis()
+                });
+                if is_due {
                     state.closing.notify_one();
                 }
-                stays
-            });
+            }
         }
+    }
+
+    /// How many are open and do not give way.
+    fn staying(&self) -> usize {
+        let open = self.shared.open.lock();
+        open.lines.len() - open.giving_way
     }
 
     /// How many are open.
@@ -153,6 +161,14 @@ impl Connections {
             }
             told.await;
         }
+    }
+}
+
+impl State {
+    /// Since when nothing has been answered, unless something is.
+    fn idle_since_ms(&self) -> Option<u64> {
+        let is_idle = self.busy.load(Ordering::Acquire) == 0;
+        is_idle.then(|| self.idle_since_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -199,6 +215,9 @@ impl Drop for Line {
         self.shared.app.metrics.connections.dec();
         let mut open = self.shared.open.lock();
         open.lines.remove(&self.id);
+        if self.state.gives_way.load(Ordering::Relaxed) {
+            open.giving_way -= 1;
+        }
         if open.lines.is_empty() {
             self.shared.none.notify_waiters();
         }
@@ -214,7 +233,8 @@ impl Drop for Busy {
         state
             .idle_since_ms
             .store(shared.now_ms(), Ordering::Relaxed);
-        state.busy.fetch_sub(1, Ordering::Relaxed);
+        // Who sees that nothing is answered sees since when.
+        state.busy.fetch_sub(1, Ordering::Release);
     }
 }
 

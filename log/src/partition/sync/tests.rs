@@ -161,6 +161,29 @@ fn whoever_syncs_after_a_failed_sync_is_told_of_it() {
 }
 
 #[test]
+fn law_4_no_buffered_write_is_acknowledged_after_a_sync_beside_it_has_failed() {
+    let inner = disk();
+    let disk = Gated::new(inner.clone());
+    let log = Log::open(disk.clone(), Path::new("/log"), options(false)).unwrap();
+    let partition = &log.partitions()[0];
+    put_much(&log);
+    disk.gate.shut();
+    inner.fail_sync(inner.counts().syncs + 1);
+    thread::scope(|scope| {
+        let syncing = scope.spawn(|| partition.step_sync());
+        disk.gate.wait_for_comer();
+        disk.written.shut();
+        let writing = scope.spawn(|| put(&log, 10, Durability::Buffered));
+        disk.written.wait_for_comer();
+        disk.gate.open();
+        assert!(syncing.join().unwrap().is_err());
+        disk.written.open();
+        let put = writing.join().unwrap();
+        assert!(matches!(put, Err(Error::OutcomeUnknown { .. })), "{put:?}");
+    });
+}
+
+#[test]
 fn a_segment_is_not_left_while_it_is_synced() {
     let disk = Gated::new(disk());
     let log = Log::open(disk.clone(), Path::new("/log"), options(false)).unwrap();
@@ -191,10 +214,11 @@ fn a_segment_is_not_left_while_it_is_synced() {
     assert!(partition.durable() > end);
 }
 
-/// A disk on which the next sync of a group can be held.
+/// A disk on which syncs of groups can be held, and writes when they are done.
 struct Gated {
     disk: SimulatedDisk,
     gate: Arc<Gate>,
+    written: Arc<Gate>,
 }
 
 #[derive(Debug, Default)]
@@ -229,13 +253,19 @@ impl Gate {
 
 impl Gated {
     fn new(disk: SimulatedDisk) -> Arc<Gated> {
-        let gate = Arc::default();
-        Arc::new(Gated { disk, gate })
+        Arc::new(Gated {
+            disk,
+            gate: Arc::default(),
+            written: Arc::default(),
+        })
     }
 
     fn file(&self, file: io::Result<Arc<dyn File>>) -> io::Result<Arc<dyn File>> {
-        let gate = Arc::clone(&self.gate);
-        Ok(Arc::new(GatedFile { file: file?, gate }))
+        Ok(Arc::new(GatedFile {
+            file: file?,
+            gate: Arc::clone(&self.gate),
+            written: Arc::clone(&self.written),
+        }))
     }
 }
 
@@ -285,6 +315,7 @@ impl Vfs for Gated {
 struct GatedFile {
     file: Arc<dyn File>,
     gate: Arc<Gate>,
+    written: Arc<Gate>,
 }
 
 impl File for GatedFile {
@@ -293,7 +324,9 @@ impl File for GatedFile {
     }
 
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(buffer, offset)
+        self.file.write_at(buffer, offset)?;
+        self.written.pass();
+        Ok(())
     }
 
     fn sync_data(&self, site: SyncSite) -> io::Result<()> {

@@ -195,6 +195,8 @@ async fn answers_that_nobody_takes_stay_within_the_memory_for_bodies() {
     let unread = site.gate.answer(request()).await;
     assert_eq!(unread.status(), 200);
     site.get("/v1/kv/b/k").await.is_problem(503, "overloaded");
+    let head = site.send("HEAD", "/v1/kv/b/k", &[], "").await;
+    assert_eq!(head.status, 200, "it has no body");
     drop(unread);
     assert_eq!(site.get("/v1/kv/b/k").await.status, 200);
 }
