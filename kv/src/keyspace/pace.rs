@@ -96,9 +96,9 @@ impl Keyspace {
         }
         while self.victims.load(Ordering::Relaxed) > VICTIMS_WAITING_MAX {
             self.check_poison()?;
+            // Garbage would outrun its collection otherwise, whoever it is that collects.
             let Some(mut maintenance) = self.maintenance.try_lock_for(LOOKS) else {
-                // Who has it works on it; the next segment asks again.
-                break;
+                continue;
             };
             let worked = self.collect_garbage(&mut maintenance)?;
             self.note_victims(&maintenance);

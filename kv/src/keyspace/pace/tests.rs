@@ -155,6 +155,25 @@ fn a_run_that_fails_in_the_midst_of_a_merge_is_left_for_later() {
 }
 
 #[test]
+fn a_writer_waits_while_another_collects_too_much_garbage() {
+    let (_store, bucket) = open(1_000_000);
+    let keyspace = bucket.keyspace();
+    keyspace
+        .victims
+        .store(VICTIMS_WAITING_MAX + 1, Ordering::Relaxed);
+    // As if it were collecting.
+    let maintenance = keyspace.maintenance.lock();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| keyspace.keep_pace(Claim::Write));
+        thread::sleep(10 * LOOKS);
+        assert!(!writer.is_finished());
+        keyspace.victims.store(0, Ordering::Relaxed);
+        writer.join().unwrap().unwrap();
+    });
+    drop(maintenance);
+}
+
+#[test]
 fn a_writer_does_not_wait_for_the_end_of_a_merge() {
     let (_store, bucket) = open(1_000_000);
     let keyspace = bucket.keyspace();
