@@ -63,6 +63,7 @@ mod retention;
 pub(crate) mod sequence;
 mod signal;
 mod snapshots;
+mod space;
 mod status;
 mod sweep;
 mod verify;
@@ -128,6 +129,8 @@ pub(crate) struct Keyspace {
     live: Mutex<Vec<Arc<BucketState>>>,
     /// How many segments garbage collection has yet to empty.
     victims: AtomicUsize,
+    /// What is alive of the merged segments, as note_victims found it.
+    live_bytes: AtomicU64,
     /// Levels that have been replaced and may still be in use.
     superseded_levels: Mutex<Vec<Weak<Levels>>>,
     /// The runs of merged segments that were asked for, by the base of their segment.

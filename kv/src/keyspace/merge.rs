@@ -12,8 +12,9 @@
 //! they are new keys: what is merged into is written anew, whether for one million keys or for four,
 //! and new keys hold back no garbage. Or earlier, if the log that they stand for is worth more than
 //! what the merge will write: small keys under large values, or few keys overwritten again and
-//! again, would otherwise hold back their garbage for long. Or when the disk is full, since only
-//! what is merged is collected.
+//! again, would otherwise hold back their garbage for long. Or if they make known garbage of a third
+//! of what is alive ([`super::space`]). Or when the disk is full, since only what is merged is
+//! collected.
 //!
 //! A merge takes seconds. Runs that are due meanwhile are written in its midst, so that no writer
 //! waits for its end; but no faster than it gets on, so that the next one is no larger.
@@ -54,6 +55,7 @@ impl Keyspace {
         let is_due = are_enough
             || levels.runs.len() >= RUNS_MAX
             || is_worth_it(&levels.runs)
+            || self.space(&levels).is_worth_a_merge()
             || self.log.is_disk_full();
         if levels.runs.is_empty() || !is_due {
             return Ok(false);

@@ -81,6 +81,7 @@ impl Keyspace {
             snapshots: Mutex::default(),
             live: Mutex::default(),
             victims: AtomicUsize::new(0),
+            live_bytes: AtomicU64::new(0),
             superseded_levels: Mutex::default(),
             archive: Mutex::default(),
         };

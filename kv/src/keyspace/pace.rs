@@ -129,7 +129,7 @@ pub(super) const RUNS_MAX: usize = 64;
 const RUNS_WAITING_MAX: usize = 2 * RUNS_MAX + 2;
 
 /// Segments that may wait to be emptied by garbage collection before writers help.
-const VICTIMS_WAITING_MAX: usize = 4;
+const VICTIMS_WAITING_MAX: usize = 1;
 
 /// How often a writer who waits for the work of another looks whether it is enough.
 const LOOKS: Duration = Duration::from_millis(5);

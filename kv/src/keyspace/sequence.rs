@@ -169,7 +169,11 @@ impl Keyspace {
             let judging = self.look_up(draft.bucket, draft, conditions.clone(), scanned)?;
             match self.try_sequence(bucket, draft, &judging, durability)? {
                 Attempt::Answered(commit) => return Ok(commit),
-                Attempt::NoRoom => self.make_room(claim, draft.buffer.byte_len())?,
+                Attempt::NoRoom => {
+                    // Room may come of a segment that these levels lead to.
+                    drop(judging);
+                    self.make_room(claim, draft.buffer.byte_len())?;
+                }
                 Attempt::Overtaken => {}
             }
         }

@@ -12,7 +12,8 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::maintain::{Maintenance, decode_state};
 
 impl Keyspace {
-    /// Notes how many victims there are, so that writers can tell whether they are too far ahead.
+    /// Notes how many victims there are and what is alive, so that writers can tell whether they are
+    /// too far ahead.
     pub(in crate::keyspace) fn note_victims(&self, maintenance: &Maintenance) {
         let levels = Arc::clone(&self.levels.read());
         let state = levels.merged.as_ref().map(|merged| decode_state(merged));
@@ -33,6 +34,8 @@ impl Keyspace {
             .filter(|(row, _)| row.base > newest || is_judged(row.base))
             .count();
         self.victims.store(count, Ordering::Relaxed);
+        let live_bytes = state.segments.iter().map(|row| row.live_bytes).sum();
+        self.live_bytes.store(live_bytes, Ordering::Relaxed);
     }
 
     /// The merged segments that are worth a judgement and that history no longer reads whole, each

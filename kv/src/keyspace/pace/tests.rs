@@ -192,3 +192,27 @@ fn a_writer_does_not_wait_for_the_end_of_a_merge() {
     });
     drop(maintenance);
 }
+
+#[test]
+fn a_writer_who_needs_room_holds_nothing_of_what_is_collected_for_it() {
+    let (_store, bucket) = open(100);
+    let keyspace = bucket.keyspace();
+    for _ in 0..8 {
+        put(&bucket, 0..1_000);
+        write_runs(keyspace);
+    }
+    {
+        let mut maintenance = keyspace.maintenance.lock();
+        assert!(keyspace.merge_runs(&mut maintenance).unwrap());
+        keyspace.note_victims(&maintenance);
+    }
+    let victims = || keyspace.victims.load(Ordering::Relaxed);
+    assert!(victims() > VICTIMS_WAITING_MAX + 2, "{}", victims());
+    // Until the segment is full, and its writer makes room.
+    let segments = || keyspace.log().segments().last().map(|span| span.base);
+    let before = segments();
+    while segments() == before {
+        bucket.put("filling", [1; 1_000]).unwrap();
+    }
+    assert!(victims() <= VICTIMS_WAITING_MAX, "{}", victims());
+}
