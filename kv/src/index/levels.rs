@@ -91,6 +91,23 @@ impl Levels {
         key: &[u8],
         watermark: u64,
     ) -> Result<Found, LevelError> {
+        let found = self.locate_unmerged(log, hash, bucket, key, watermark)?;
+        if found.location.version != 0 {
+            return Ok(found);
+        }
+        let location = self.locate_merged(log, hash, bucket, key, watermark)?;
+        Ok(Found { location, ..found })
+    }
+
+    /// [`Levels::locate`] in all but what is merged.
+    pub(crate) fn locate_unmerged(
+        &self,
+        log: &Partition,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Result<Found, LevelError> {
         let mut is_newest = true;
         for memtable in &self.memtables {
             let (location, is_newest_here) = memtable.locate(hash, bucket, key, watermark);
@@ -113,7 +130,7 @@ impl Levels {
                 }
             }
         }
-        let location = self.locate_on_disk(log, hash, bucket, key, watermark)?;
+        let location = find_in_runs(&self.runs, log, hash, bucket, key, watermark)?;
         Ok(Found {
             location,
             is_newest,
@@ -143,6 +160,25 @@ impl Levels {
         found
     }
 
+    /// The newest version of `key` in the segments from `base` on, of which none is merged: in current
+    /// levels. Runs that lack it deny it by their filters.
+    pub(crate) fn locate_since(
+        &self,
+        log: &Partition,
+        base: u64,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+    ) -> Result<Location, LevelError> {
+        let in_memory = self.locate_in_memory(hash, bucket, key, u64::MAX);
+        if in_memory.location.version != 0 {
+            return Ok(in_memory.location);
+        }
+        let is_since = |run: &&Arc<Run>| run.head().identity.base >= base;
+        let since = self.runs.iter().take_while(is_since);
+        find_in_runs(since, log, hash, bucket, key, u64::MAX)
+    }
+
     /// [`Levels::locate`] in the runs and what is merged.
     pub(crate) fn locate_on_disk(
         &self,
@@ -152,19 +188,22 @@ impl Levels {
         key: &[u8],
         watermark: u64,
     ) -> Result<Location, LevelError> {
-        for run in &self.runs {
-            let location = find_in_run(run, log, hash, bucket, key, watermark)?;
-            if location.version != 0 {
-                return Ok(location);
-            }
+        let location = find_in_runs(&self.runs, log, hash, bucket, key, watermark)?;
+        if location.version != 0 {
+            return Ok(location);
         }
-        let Some(merged) = &self.merged else {
-            return Ok(Location::NONE);
-        };
-        if !merged.may_hold(hash) {
-            return Ok(Location::NONE);
-        }
-        let Some(entry) = merged.get(bucket, key)? else {
+        self.locate_merged(log, hash, bucket, key, watermark)
+    }
+
+    fn locate_merged(
+        &self,
+        log: &Partition,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Result<Location, LevelError> {
+        let Some(entry) = self.merged_entry(hash, bucket, key)? else {
             return Ok(Location::NONE);
         };
         let location = complete(log, entry)?;
@@ -186,19 +225,44 @@ impl Levels {
         key: &[u8],
         watermark: u64,
     ) -> Result<Location, LevelError> {
-        let mut best = Location::NONE;
+        self.locate_from(Location::NONE, archive, log, hash, bucket, key, watermark)
+    }
+
+    /// [`Levels::locate_ever`] if that is newer than `least`, a version of this key, or the same in a
+    /// later place; otherwise `least`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is asked for, of whom, and as of when"
+    )]
+    pub(crate) fn locate_from(
+        &self,
+        least: Location,
+        archive: &[Arc<Run>],
+        log: &Partition,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+        watermark: u64,
+    ) -> Result<Location, LevelError> {
+        let mut best = least;
         let mut retired: SmallVec<[Arc<Run>; 2]> = SmallVec::new();
         for memtable in &self.memtables {
             let found = memtable.locate_ever(hash, bucket, key, watermark);
-            if found.version > best.version {
+            if (found.version, found.record) > (best.version, best.record) {
                 best = found;
             }
             retired.extend(memtable.run());
         }
         for run in retired.iter().chain(&self.runs).chain(archive) {
+            // Versions are offsets, and records stand behind theirs.
+            if run.head().identity.end <= best.version {
+                continue;
+            }
             let found = run.find(hash, |place| -> ControlFlow<cairn_log::Error> {
                 // A version known to be no better, or too new, needs no look at its record.
-                let is_of_use = |version| version > best.version && version < watermark;
+                let is_of_use = |version| {
+                    (version, place.record) > (best.version, best.record) && version < watermark
+                };
                 if place.version.is_some_and(|version| !is_of_use(version)) {
                     return ControlFlow::Continue(());
                 }
@@ -216,6 +280,19 @@ impl Levels {
             }
         }
         Ok(best)
+    }
+
+    /// What is merged of a key.
+    pub(crate) fn merged_entry(
+        &self,
+        hash: u64,
+        bucket: BucketId,
+        key: &[u8],
+    ) -> Result<Option<Entry>, LevelError> {
+        match &self.merged {
+            Some(merged) if merged.may_hold(hash) => Ok(merged.get(bucket, key)?),
+            _ => Ok(None),
+        }
     }
 
     /// What a key of a memtable counts for in the levels below it, told without reading a record
@@ -324,6 +401,24 @@ impl Levels {
     pub(crate) fn covered(&self) -> u64 {
         self.merged.as_ref().map_or(0, |merged| merged.covered())
     }
+}
+
+/// The newest version of a key below `watermark` in runs, newest first.
+fn find_in_runs<'a>(
+    runs: impl IntoIterator<Item = &'a Arc<Run>>,
+    log: &Partition,
+    hash: u64,
+    bucket: BucketId,
+    key: &[u8],
+    watermark: u64,
+) -> Result<Location, LevelError> {
+    for run in runs {
+        let location = find_in_run(run, log, hash, bucket, key, watermark)?;
+        if location.version != 0 {
+            return Ok(location);
+        }
+    }
+    Ok(Location::NONE)
 }
 
 /// The newest version of a key below `watermark` in a run.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use cairn_log::{BatchBuffer, Offset};
 use smallvec::SmallVec;
 
-use crate::index::levels::{LevelError, Levels, key_location, run_error};
+use crate::index::levels::{LevelError, Levels, complete, key_location, run_error};
+use crate::index::merged::Entry;
 use crate::index::run::{Place, Run, RunFault};
 use crate::index::state::IndexState;
 use crate::index::versions::{Kind, Location};
@@ -163,15 +164,21 @@ impl Keyspace {
         if row.is_some_and(|row| row.dropped.is_some()) {
             return Ok(Verdict::Dead);
         }
-        let newest = trial
-            .levels
-            .locate(&self.log, hash, bucket, key, u64::MAX)?
-            .location;
-        // A tombstone that was merged is the newest version, though the index no longer says so.
-        let newest = if newest.version == 0 {
-            trial.ever(self, hash, bucket, key, u64::MAX)?
-        } else {
-            newest
+        let levels = trial.levels;
+        let merged = levels.merged_entry(hash, bucket, key)?;
+        let moment = trial.first_moment(bucket, location.version);
+        // Most are dead, and most of those by what is merged; the version of what was moved is not
+        // kept there.
+        let is_shown = |entry: &Entry| location.version < entry.version && entry.version <= moment;
+        if !bucket.is_pieces() && merged.as_ref().is_some_and(is_shown) {
+            return Ok(Verdict::Dead);
+        }
+        let unmerged = levels.locate_unmerged(&self.log, hash, bucket, key, u64::MAX)?;
+        let newest = match merged {
+            _ if unmerged.location.version != 0 => unmerged.location,
+            Some(entry) => complete(&self.log, entry)?,
+            // A tombstone that was merged is the newest version, though the index no longer says so.
+            None => trial.ever(self, hash, bucket, key, u64::MAX)?,
         };
         if bucket.is_pieces() && newest.record != location.record {
             return Ok(Verdict::Dead);
@@ -189,10 +196,13 @@ impl Keyspace {
             Verdict::Current
         } else {
             // If it is not seen at the first moment that can be read, it is at none.
-            let moment = trial.first_moment(bucket, location.version);
-            if newest.version <= moment
-                || trial.ever(self, hash, bucket, key, moment + 1)?.record != location.record
-            {
+            if newest.version <= moment {
+                return Ok(Verdict::Dead);
+            }
+            let (archive, log) = (&trial.archive, &self.log);
+            let seen =
+                levels.locate_from(*location, archive, log, hash, bucket, key, moment + 1)?;
+            if seen.record != location.record {
                 return Ok(Verdict::Dead);
             }
             Verdict::Superseded

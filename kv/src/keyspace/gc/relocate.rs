@@ -114,18 +114,14 @@ impl Keyspace {
         self.check_poison()?;
         let stale: BTreeSet<usize> = {
             let levels = self.levels.read();
-            let active = trial.levels.active();
-            let is_kept = |memtable| Arc::ptr_eq(memtable, active);
-            // Without the memtable that was written to since, nobody knows what was.
-            let all_stale = !levels.memtables.iter().any(is_kept);
+            // All that was written since stands in its segment or later ones, and nothing is merged
+            // meanwhile.
+            let since = trial.levels.active().base();
             let mut stale = BTreeSet::new();
             for (index, (one, entered)) in moves.iter().zip(entered).enumerate() {
-                let (bucket, key) = (entered.bucket, &entered.key);
-                let found = levels.locate_in_memory(one.hash, bucket, key, u64::MAX);
-                let is_stale = one.verdict == Verdict::Current
-                    && (found.location.version > one.version
-                        || (all_stale && self.is_overtaken(&levels, one, entered)?));
-                if is_stale {
+                if one.verdict == Verdict::Current
+                    && self.is_overtaken(&levels, since, one, entered)?
+                {
                     stale.insert(index);
                 }
             }
@@ -197,16 +193,22 @@ impl Keyspace {
         }
     }
 
-    /// Whether a newer version of the key is anywhere; asks the disk, under the sequencer's lock,
-    /// which is worth it only because it is rare.
+    /// Whether a newer version of the key stands in the segments from `since` on. Asks the disk, under
+    /// the sequencer's lock, only for what a run of those seems to know.
     ///
     /// # Errors
     ///
     /// If it cannot be told: then the record must not be taken for dead, and its segment stays.
-    fn is_overtaken(&self, levels: &Levels, one: &Move, entered: &Entered) -> Result<bool> {
-        let newest = levels.locate(&self.log, one.hash, entered.bucket, &entered.key, u64::MAX);
-        match newest {
-            Ok(found) => Ok(found.location.version > one.version),
+    fn is_overtaken(
+        &self,
+        levels: &Levels,
+        since: u64,
+        one: &Move,
+        entered: &Entered,
+    ) -> Result<bool> {
+        let (bucket, key) = (entered.bucket, &entered.key);
+        match levels.locate_since(&self.log, since, one.hash, bucket, key) {
+            Ok(newest) => Ok(newest.version > one.version),
             Err(error) => Err(Error::new(ErrorKind::Io, error.to_string())),
         }
     }

@@ -6,6 +6,7 @@ use cairn_log::vfs::Vfs;
 use cairn_log::vfs::simulated::SimulatedDisk;
 use cairn_log::{BatchBuffer, Claim};
 
+use super::judge::Verdict;
 use super::*;
 use crate::error::ErrorKind;
 use crate::record::{Body, BucketId, Origin, Record};
@@ -127,6 +128,50 @@ fn a_record_of_which_nobody_can_tell_whether_it_was_overtaken_keeps_its_segment(
     settle(&store);
     assert!(!bases(&bucket).contains(&row.base));
     assert_whole(&disk, store, bucket);
+}
+
+/// A collection that was broken off after it had moved everything, superseded versions that a
+/// snapshot shows included.
+#[test]
+fn what_was_moved_before_is_not_moved_again() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let keyspace = bucket.keyspace();
+    bucket.snapshot("s").unwrap();
+    put_round(&bucket, 0..2, 6);
+    index(keyspace);
+    let judge = |is_moved: bool| {
+        let levels = Arc::clone(&keyspace.levels.read());
+        let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
+        let row = state.segments[0];
+        let floor = keyspace.floor().max(keyspace.floor_due(&state));
+        let trial = keyspace.trial(&levels, &state, &row, floor);
+        let trial = trial.unwrap().unwrap();
+        let judged = keyspace.judge_victim(&trial, row.end - row.base);
+        let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
+            panic!("a victim is less than half alive");
+        };
+        if !is_moved {
+            let mut maintenance = keyspace.maintenance.lock();
+            keyspace
+                .move_batch(&mut maintenance, &trial, &moves)
+                .unwrap();
+        }
+        moves.iter().map(|one| one.verdict).collect::<Vec<_>>()
+    };
+    let is_superseded = |verdict: &&Verdict| **verdict == Verdict::Superseded;
+    let moved = judge(false);
+    assert_eq!(moved.iter().filter(is_superseded).count(), 2, "{moved:?}");
+    assert!(moved.len() > 2, "{moved:?}");
+    assert_eq!(judge(true), []);
+    index(keyspace);
+    assert_eq!(judge(true), []);
+    let view = bucket.snapshot_view("s").unwrap();
+    for number in 0..KEYS / 4 {
+        let entry = view.get(number.to_be_bytes()).unwrap().unwrap();
+        assert_eq!(entry.value[0], 1, "{number}");
+    }
+    drop((view, store));
 }
 
 #[test]
