@@ -107,6 +107,8 @@ struct Inner {
     /// Of the logical file.
     length: AtomicU64,
     sums: Sums,
+    /// Of pages, since it was opened.
+    written_bytes: AtomicU64,
     /// The sequence of the newest slot of page 0. Held while a slot is read or written.
     header: Mutex<u64>,
     damage: OnceLock<String>,
@@ -180,6 +182,7 @@ impl CheckedFile {
             seal,
             length: AtomicU64::new(length),
             sums: Sums::new(seal, pages_of(length)),
+            written_bytes: AtomicU64::new(0),
             header: Mutex::new(0),
             damage: OnceLock::new(),
             failure: OnceLock::new(),
@@ -204,6 +207,11 @@ impl CheckedFile {
     /// The length of the logical file, in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.0.length.load(Ordering::Acquire)
+    }
+
+    /// Bytes of pages that have been written since the file was opened.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.0.written_bytes.load(Ordering::Relaxed)
     }
 
     /// Remembers the first error of each kind.
@@ -312,6 +320,8 @@ impl Inner {
                 format!("a write of {} bytes at {offset}, not of pages", data.len()),
             ));
         }
+        self.written_bytes
+            .fetch_add(data.len() as u64, Ordering::Relaxed);
         for (page, range) in runs(offset / PAGE_BYTES as u64, data.len()) {
             let bytes = &data[range];
             self.file.write_at(bytes, place_of(page))?;

@@ -29,14 +29,24 @@
 //! * **Nothing wrong is ever returned**: bytes that do not match their sum are a
 //!   [`Fault::Damaged`], as is everything that redb finds strange.
 //!
+//! # In place and anew
+//!
+//! Pages are copied on write: a merge whose changes are spread over the keys copies all of them, and
+//! leaves a file several times as large as its entries. Once such merges have changed a third of the
+//! keys, one writes all entries into a new file instead (`anew`), which takes the name of the other. What changes few pages, as keys that
+//! grow with time do, stays where it is. Views of the file before go on being read from it, though
+//! it has no name any more; while some are, merges are in place, so that there are never more than two
+//! files with a cache each.
+//!
 //! # Crashes and failures
 //!
-//! A file gets its name when its first, empty merge is durable, so a name leads to a whole index.
+//! A file gets its name when its first merge is durable, so a name leads to a whole index.
 //! Whatever crashes, the next open shows the last merge that returned, or the one that was under
 //! way, wholly. It never scans: each merge stores redb's page map with it ("quick repair"), and
 //! the filter stands in a table.
 //!
-//! A merge that fails leaves the newest view as it was, and readable: redb reads nothing any more
+//! A merge anew that fails before its file has the name has changed nothing, and may be made again.
+//! Another that fails leaves the newest view as it was, and readable: redb reads nothing any more
 //! through a file in which a write, a sync or a read has failed, so the view is opened once more
 //! over the file as that merge found it. Older views that are still held answer [`Fault::Io`] as
 //! soon as they need the disk. What the owner does next is said with each [`Fault`].
@@ -46,9 +56,11 @@
 //!
 //! # Memory
 //!
-//! redb's cache (given to [`Merged::open`]), the sums (1/1000 of the file), the filter (10 bits a
+//! redb's cache (given to [`Merged::open`]; a quarter more while a file is written anew, and as much
+//! again while somebody reads the one before), the sums (1/1000 of the file), the filter (10 bits a
 //! key, at most 64 MiB), thrice during a merge.
 
+mod anew;
 mod entry;
 mod fault;
 mod merge;
@@ -56,6 +68,7 @@ mod range;
 mod view;
 
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -67,11 +80,11 @@ use smallvec::SmallVec;
 
 pub(crate) use self::entry::{Entry, EntryKind};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::merge::{Expected, Summary};
+use self::merge::Merging;
+pub(crate) use self::merge::{Expected, Summary, Way};
 pub(crate) use self::range::Range;
 pub(crate) use self::view::View;
 use super::checked_file::CheckedFile;
-use super::hash::HashSeed;
 use crate::record::BucketId;
 
 /// Makes the name of a new index durable.
@@ -86,15 +99,20 @@ pub(crate) struct Identity {
 
 /// An open index file. Merges come one after the other; views are read by any number of threads.
 pub(crate) struct Merged {
-    vfs: Arc<dyn Vfs>,
-    path: PathBuf,
-    file: CheckedFile,
-    database: Arc<Database>,
-    seed: HashSeed,
+    home: Home,
+    /// It has the file.
     current: RwLock<Arc<View>>,
-    merging: Mutex<()>,
+    merging: Mutex<Merging>,
     /// Why no merge can be made any more.
     broken: OnceLock<String>,
+}
+
+/// Where an index stands, and what else makes its file.
+struct Home {
+    vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    identity: Identity,
+    cache_bytes: usize,
 }
 
 impl Merged {
@@ -109,6 +127,14 @@ impl Merged {
         identity: Identity,
         cache_bytes: usize,
     ) -> Result<Merged, Fault> {
+        let home = Home {
+            vfs: Arc::clone(vfs),
+            path: path.to_owned(),
+            identity,
+            cache_bytes,
+        };
+        // Of a merge that has not come to its end; the next one removes it as well.
+        let _ = vfs.remove(&home.unfinished());
         match vfs.open(path) {
             Ok(file) => {
                 let name = path.display().to_string();
@@ -123,56 +149,30 @@ impl Merged {
                     return Err(Fault::Damaged(format!("{}: cut short", file.name())));
                 }
                 // Whoever made it may have died before its name was durable.
-                sync_name(vfs, path)?;
+                home.sync_name()?;
                 let database = open_database(&file, cache_bytes)?;
-                Merged::over(vfs, path, identity, file, database)
+                Merged::over(home, &file, database)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Merged::create(vfs, path, identity, cache_bytes)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Merged::create(home),
             Err(error) => Err(Fault::Io(error)),
         }
     }
 
-    /// Makes an index under another name, and gives it its own when it is durable.
-    fn create(
-        vfs: &Arc<dyn Vfs>,
-        path: &Path,
-        identity: Identity,
-        cache_bytes: usize,
-    ) -> Result<Merged, Fault> {
-        let unfinished = unfinished(path);
-        match vfs.remove(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Fault::Io(error)),
-            _ => {}
-        }
-        let file = vfs.create(&unfinished).map_err(Fault::Io)?;
-        let name = path.display().to_string();
-        let file = CheckedFile::create(file, name, &identity.to_bytes()).map_err(Fault::Io)?;
-        let database = open_database(&file, cache_bytes)?;
+    /// Makes an empty index under another name, and gives it its own when it is durable.
+    fn create(home: Home) -> Result<Merged, Fault> {
+        let file = home.new_file().map_err(Fault::Io)?;
+        let database = open_database(&file, home.cache_bytes)?;
         merge::make_tables(&database, &file)?;
-        vfs.rename(&unfinished, path).map_err(Fault::Io)?;
-        sync_name(vfs, path)?;
-        Merged::over(vfs, path, identity, file, database)
+        home.take_name()?;
+        Merged::over(home, &file, database)
     }
 
-    fn over(
-        vfs: &Arc<dyn Vfs>,
-        path: &Path,
-        identity: Identity,
-        file: CheckedFile,
-        database: Database,
-    ) -> Result<Merged, Fault> {
-        let database = Arc::new(database);
-        let view = View::open(&database, &file, None)?;
+    fn over(home: Home, file: &CheckedFile, database: Database) -> Result<Merged, Fault> {
+        let view = View::open(&Arc::new(database), file, None)?;
         Ok(Merged {
-            vfs: Arc::clone(vfs),
-            path: path.to_owned(),
-            file,
-            database,
-            seed: HashSeed::new(identity.log),
+            home,
             current: RwLock::new(Arc::new(view)),
-            merging: Mutex::new(()),
+            merging: Mutex::default(),
             broken: OnceLock::new(),
         })
     }
@@ -180,6 +180,40 @@ impl Merged {
     /// What the last merge left.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.current.read())
+    }
+}
+
+impl Home {
+    /// Makes a file under another name.
+    fn new_file(&self) -> io::Result<CheckedFile> {
+        let unfinished = self.unfinished();
+        match self.vfs.remove(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.vfs.create(&unfinished)?;
+        let name = self.path.display().to_string();
+        CheckedFile::create(file, name, &self.identity.to_bytes())
+    }
+
+    /// Gives that file its own name, durably. It must be a whole index that is durable itself.
+    fn take_name(&self) -> Result<(), Fault> {
+        let renamed = self.vfs.rename(&self.unfinished(), &self.path);
+        renamed.map_err(Fault::Io)?;
+        self.sync_name()
+    }
+
+    fn sync_name(&self) -> Result<(), Fault> {
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        let synced = self.vfs.sync_directory(parent, NAME);
+        synced.map_err(Fault::Io)
+    }
+
+    /// The name of an index that is still being made.
+    fn unfinished(&self) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(".new");
+        PathBuf::from(name)
     }
 }
 
@@ -202,11 +236,6 @@ fn open_database(file: &CheckedFile, cache_bytes: usize) -> Result<Database, Fau
         .map_err(|error| Fault::of_database(error, file))
 }
 
-fn sync_name(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), Fault> {
-    let parent = path.parent().unwrap_or(Path::new(""));
-    vfs.sync_directory(parent, NAME).map_err(Fault::Io)
-}
-
 /// A key of the table of entries.
 fn full_key(bucket: BucketId, key: &[u8]) -> SmallVec<[u8; 512]> {
     let mut full = SmallVec::new();
@@ -215,11 +244,16 @@ fn full_key(bucket: BucketId, key: &[u8]) -> SmallVec<[u8; 512]> {
     full
 }
 
-/// The name of an index that is still being made.
-fn unfinished(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
+/// Of a key in the table of entries, before the key.
+type BucketBytes = [u8; 4];
+
+/// The bounds of a bucket in the table of entries.
+fn bucket_bounds(bucket: BucketId) -> (Bound<BucketBytes>, Bound<BucketBytes>) {
+    let next = bucket.0.checked_add(1);
+    (
+        Bound::Included(bucket.0.to_be_bytes()),
+        next.map_or(Bound::Unbounded, |next| Bound::Excluded(next.to_be_bytes())),
+    )
 }
 
 /// Of the tables and what stands in them.

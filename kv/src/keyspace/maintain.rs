@@ -73,6 +73,9 @@ impl Keyspace {
         self.watchers.move_pins(&self.log);
         self.grow_hot();
         let mut maintenance = self.maintenance.lock();
+        if let Some(merged) = &maintenance.merged {
+            merged.close_former();
+        }
         if self.log.is_poisoned() {
             return Ok(false);
         }
@@ -84,7 +87,10 @@ impl Keyspace {
         if postponed(self.write_oldest_run(&mut maintenance))? {
             return Ok(true);
         }
-        let worked = postponed(self.merge_runs(&mut maintenance))?
+        // Writers wait for garbage to go, and only then for more of it to be known.
+        let is_over = self.space(&self.levels.read()).is_over();
+        let worked = is_over && postponed(self.collect_garbage(&mut maintenance))?
+            || postponed(self.merge_runs(&mut maintenance))?
             || postponed(self.collect_garbage(&mut maintenance))?;
         if worked {
             self.note_victims(&maintenance);
@@ -304,7 +310,9 @@ impl Keyspace {
             LevelError::Log(error) => Err(error.into()),
             LevelError::Retired => Ok(Arc::clone(levels)),
             LevelError::Run { base, .. } => self.repair_run(levels, base),
-            LevelError::Merged(fault @ Fault::Full(_)) => Err(merged_failure(&fault)),
+            LevelError::Merged(fault @ (Fault::Full(_) | Fault::Unwritten(_))) => {
+                Err(merged_failure(&fault))
+            }
             LevelError::Merged(_) => self.repair_merged(maintenance, levels),
         }
     }
@@ -485,7 +493,7 @@ pub(super) fn run_failure(fault: &RunFault) -> Error {
 
 pub(super) fn merged_failure(fault: &Fault) -> Error {
     match fault {
-        Fault::Io(error) => index_io(error),
+        Fault::Io(error) | Fault::Unwritten(error) => index_io(error),
         Fault::Full(message) => Error::new(ErrorKind::DiskFull, message.clone()),
         Fault::Damaged(_) | Fault::Other(_) => Error::new(ErrorKind::Io, fault.to_string()),
     }

@@ -12,8 +12,8 @@
 //! they are new keys: what is merged into is written anew, whether for one million keys or for four,
 //! and new keys hold back no garbage. Or earlier, if the log that they stand for is worth more than
 //! what the merge will write: small keys under large values, or few keys overwritten again and
-//! again, would otherwise hold back their garbage for long. Or if they make known garbage of a third
-//! of what is alive ([`super::space`]). Or when the disk is full, since only what is merged is
+//! again, would otherwise hold back their garbage for long. Or if they make known much garbage
+//! ([`super::space`]). Or when the disk is full, since only what is merged is
 //! collected.
 //!
 //! A merge takes seconds. Runs that are due meanwhile are written in its midst, so that no writer
@@ -31,7 +31,7 @@ use super::pace::RUNS_MAX;
 use crate::error::{Error, Result};
 use crate::index::levels::{LevelError, Levels, key_location, run_error};
 use crate::index::members::Counts;
-use crate::index::merged::{Entry, EntryKind, Expected, Fault, Summary, View};
+use crate::index::merged::{Entry, EntryKind, Expected, Fault, Summary, View, Way};
 use crate::index::run::{Place, Run, RunFault};
 use crate::index::state::{Creation, IndexState, SegmentRow};
 use crate::index::versions::{Kind, Location};
@@ -60,9 +60,23 @@ impl Keyspace {
         if levels.runs.is_empty() || !is_due {
             return Ok(false);
         }
-        let merged = self.merge(maintenance, &levels);
-        maintenance.noting(merged)?;
+        self.merge_noting(maintenance, &levels)?;
         Ok(true)
+    }
+
+    /// Merges all runs for the garbage that this makes known, while writers wait for it to go.
+    pub(super) fn merge_for_space(&self, maintenance: &mut Maintenance) -> Result<bool> {
+        let levels = Arc::clone(&self.levels.read());
+        if levels.runs.is_empty() || !self.space(&levels).is_a_merge_of_use() {
+            return Ok(false);
+        }
+        self.merge_noting(maintenance, &levels)?;
+        Ok(true)
+    }
+
+    fn merge_noting(&self, maintenance: &mut Maintenance, levels: &Arc<Levels>) -> Result<()> {
+        let merged = self.merge(maintenance, levels);
+        maintenance.noting(merged)
     }
 
     fn merge(&self, maintenance: &mut Maintenance, levels: &Arc<Levels>) -> Result<()> {
@@ -93,7 +107,7 @@ impl Keyspace {
         maintenance: &mut Maintenance,
         levels: &Levels,
         covered: u64,
-    ) -> std::result::Result<Arc<View>, MergeError> {
+    ) -> MergeResult<Arc<View>> {
         if maintenance.merged.is_none() {
             maintenance.merged = Some(self.new_merged()?);
         }
@@ -129,9 +143,15 @@ impl Keyspace {
         let changes = levels.runs.iter().map(|run| run.len()).sum();
         let expected = Expected {
             changes,
+            new_keys: levels.runs.iter().map(|run| run.new_keys()).sum(),
             key_bytes: changes.saturating_mul(KEY_BYTES_EXPECTED),
         };
-        let view = merged.merge(expected, |merge| -> std::result::Result<_, MergeError> {
+        // Little room may do for what changes.
+        let way = match self.is_disk_full(maintenance) {
+            true => Way::InPlace,
+            false => merged.way(expected),
+        };
+        let view = merged.merge(way, expected, |merge| -> MergeResult<_> {
             for &bucket in &gone {
                 for bucket in [bucket, bucket.pieces()] {
                     merge.remove_bucket(bucket, |key_bytes, entry| {
@@ -178,7 +198,7 @@ impl Keyspace {
         run: &Run,
         state: &mut IndexState,
         gone: &mut BTreeSet<BucketId>,
-    ) -> std::result::Result<(), MergeError> {
+    ) -> MergeResult<()> {
         let head = run.head();
         for &control in &head.controls {
             let offset = Offset::new(control);
@@ -224,6 +244,8 @@ impl Keyspace {
             })
     }
 }
+
+type MergeResult<T> = std::result::Result<T, MergeError>;
 
 /// Why a merge came to nothing.
 enum MergeError {
@@ -294,7 +316,7 @@ impl<'a> NewestEntries<'a> {
         keyspace: &'a Keyspace,
         levels: &'a Levels,
         state: &IndexState,
-    ) -> std::result::Result<NewestEntries<'a>, MergeError> {
+    ) -> MergeResult<NewestEntries<'a>> {
         let rows = state.buckets.iter();
         let mut entries = NewestEntries {
             keyspace,
@@ -322,7 +344,7 @@ impl<'a> NewestEntries<'a> {
         Ok(entries)
     }
 
-    fn next(&mut self) -> std::result::Result<Option<&At>, MergeError> {
+    fn next(&mut self) -> MergeResult<Option<&At>> {
         loop {
             let standing = self.cursors.iter_mut();
             let least = standing
@@ -397,7 +419,7 @@ impl At {
 
 impl RunCursor<'_> {
     /// Goes on to the next record.
-    fn advance(&mut self, keyspace: &Keyspace) -> std::result::Result<(), MergeError> {
+    fn advance(&mut self, keyspace: &Keyspace) -> MergeResult<()> {
         self.at = self.ready.pop();
         if self.at.is_none() {
             self.fetch(keyspace)?;
@@ -407,7 +429,7 @@ impl RunCursor<'_> {
     }
 
     /// Reads the next records, all at once: they lie far from one another.
-    fn fetch(&mut self, keyspace: &Keyspace) -> std::result::Result<(), MergeError> {
+    fn fetch(&mut self, keyspace: &Keyspace) -> MergeResult<()> {
         let mut offsets = Vec::with_capacity(RECORDS_AT_ONCE);
         while offsets.len() < RECORDS_AT_ONCE {
             // Superseded versions are history's.
@@ -436,7 +458,7 @@ impl RunCursor<'_> {
         failure.map_or(Ok(()), Err)
     }
 
-    fn take_places(&mut self) -> std::result::Result<(), MergeError> {
+    fn take_places(&mut self) -> MergeResult<()> {
         let end = (self.next + CHUNK).min(self.run.len());
         let mut places = Vec::new();
         self.run

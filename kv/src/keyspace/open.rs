@@ -169,7 +169,9 @@ impl Keyspace {
             .and_then(|merged| self.check_merged(merged))
         {
             Ok(usable) => Ok(usable),
-            Err(fault @ (Fault::Io(_) | Fault::Full(_))) => Err(merged_failure(&fault)),
+            Err(fault @ (Fault::Io(_) | Fault::Full(_) | Fault::Unwritten(_))) => {
+                Err(merged_failure(&fault))
+            }
             Err(_) => {
                 self.figures.rebuilds.add(1);
                 Ok((self.new_merged()?, IndexState::default()))

@@ -1,7 +1,7 @@
 //! The pace of writers and of those who write index files.
 //!
-//! Writers who are two segments ahead of the runs, or many runs ahead of the merges, do the work
-//! themselves or wait for who does it. The other way round, merges wait for a while where writers
+//! Writers who are two segments ahead of the runs, or many runs ahead of the merges, or who have made
+//! more garbage than there may be, do the work themselves or wait for who does it. The other way round, merges wait for a while where writers
 //! are busy with new keys ([`Pressure`]): the more a merge brings at once, the less each key costs.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use cairn_log::{Claim, Offset};
 
 use super::Keyspace;
+use super::maintain::postponed;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether the log has grown fast of late.
@@ -107,6 +108,25 @@ impl Keyspace {
                 break;
             }
         }
+        self.keep_space()
+    }
+
+    /// Waits while there is too much garbage, as long as something can be done about it. What is in
+    /// the way of that is not the writers' to wait for: readers, snapshots, a lack of room for the
+    /// index.
+    fn keep_space(&self) -> Result<()> {
+        while self.space(&self.levels.read()).is_over() {
+            self.check_poison()?;
+            let Some(mut maintenance) = self.maintenance.try_lock_for(LOOKS) else {
+                continue;
+            };
+            let worked = postponed(self.collect_garbage(&mut maintenance))?
+                || postponed(self.merge_for_space(&mut maintenance))?;
+            self.note_victims(&maintenance);
+            if !worked {
+                break;
+            }
+        }
         Ok(())
     }
 }
@@ -129,7 +149,7 @@ pub(super) const RUNS_MAX: usize = 64;
 const RUNS_WAITING_MAX: usize = 2 * RUNS_MAX + 2;
 
 /// Segments that may wait to be emptied by garbage collection before writers help.
-const VICTIMS_WAITING_MAX: usize = 1;
+const VICTIMS_WAITING_MAX: usize = 4;
 
 /// How often a writer who waits for the work of another looks whether it is enough.
 const LOOKS: Duration = Duration::from_millis(5);

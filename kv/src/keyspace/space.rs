@@ -1,7 +1,13 @@
-//! How much garbage no merge has counted yet.
+//! How much garbage there is, and when that is too much.
 //!
 //! What the merges count is exact but late, and only what they have counted is collected. What was
 //! overwritten since shows in the runs: as records that brought no key that was not there.
+//!
+//! Merges are made for their garbage once it is two thirds of what is alive. Where writers are faster
+//! than merges and collection, there is soon more than three quarters in all: then they wait for it to
+//! be collected, and for merges of half as much. So the segments that have an index take 1.75 times
+//! what is alive, or a segment more than is alive in a small store; up to three beside them are in
+//! memory. What holds garbage back, a snapshot or a reader, is not waited for.
 
 use std::sync::atomic::Ordering;
 
@@ -12,18 +18,34 @@ use crate::index::levels::Levels;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Space {
     live_bytes: u64,
-    /// Garbage that no merge has counted. What collection has moved seems to be some.
+    /// What is neither alive nor in memtables.
+    garbage_bytes: u64,
+    /// Of it, what no merge has counted. What collection has moved seems to be some.
     unmerged_bytes: u64,
 }
 
 impl Space {
     /// Whether a merge makes known enough garbage to be worth it.
     pub(super) fn is_worth_a_merge(self) -> bool {
-        self.unmerged_bytes >= (self.live_bytes / UNMERGED_PART).max(UNMERGED_BYTES_MIN)
+        let part = self.live_bytes / 3 * 2;
+        self.unmerged_bytes >= part.max(UNMERGED_BYTES_MIN)
+    }
+
+    /// Whether it makes known enough to help writers that wait.
+    pub(super) fn is_a_merge_of_use(self) -> bool {
+        let part = self.live_bytes / 3;
+        self.unmerged_bytes >= part.max(UNMERGED_BYTES_MIN)
+    }
+
+    /// Whether there is more garbage than writers may leave behind.
+    pub(super) fn is_over(self) -> bool {
+        let part = self.live_bytes / 4 * 3;
+        self.garbage_bytes > part.max(GARBAGE_BYTES_MIN)
     }
 }
 
 impl Keyspace {
+    /// Cost: a look at each segment.
     pub(super) fn space(&self, levels: &Levels) -> Space {
         let mut live_bytes = self.live_bytes.load(Ordering::Relaxed);
         let mut unmerged_bytes = 0;
@@ -34,18 +56,23 @@ impl Keyspace {
             live_bytes += new;
             unmerged_bytes += bytes - new;
         }
+        let in_memory = |base| levels.memtables.iter().any(|one| one.base() == base);
+        let spans = self.log.segments().into_iter();
+        let indexed = spans.filter(|span| !in_memory(span.base.get()));
+        let indexed_bytes: u64 = indexed.map(|span| span.end.since(span.base)).sum();
         Space {
             live_bytes,
+            garbage_bytes: indexed_bytes.saturating_sub(live_bytes),
             unmerged_bytes,
         }
     }
 }
 
-/// A merge is worth it when it makes known garbage of this part of what is alive,
-const UNMERGED_PART: u64 = 3;
-
-/// and of so much, a fraction of a segment.
+/// The least garbage that is worth a merge: a fraction of a segment.
 const UNMERGED_BYTES_MIN: u64 = 16 << 20;
+
+/// The least garbage that writers wait for: about a segment.
+const GARBAGE_BYTES_MIN: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     /// There is not enough room for the merge, which was not begun. Nothing has changed: do the
     /// same merge later.
     Full(String),
+    /// A new file could not be written. Nothing has changed: do the same merge later.
+    Unwritten(io::Error),
     /// The disk failed.
     ///
     /// * From [`open`](super::Merged::open): nothing is open; try again, or give up.
@@ -34,6 +36,14 @@ impl Fault {
             io::ErrorKind::InvalidData => Fault::Damaged(error.to_string()),
             io::ErrorKind::Unsupported => Fault::Other(error.to_string()),
             _ => Fault::Io(error),
+        }
+    }
+
+    /// Of a file that was still being made.
+    pub(super) fn unwritten(self) -> Fault {
+        match self {
+            Fault::Io(error) | Fault::Unwritten(error) => Fault::Unwritten(error),
+            fault => Fault::Unwritten(io::Error::other(fault.to_string())),
         }
     }
 
@@ -101,7 +111,7 @@ impl fmt::Display for Fault {
             Fault::Damaged(message) | Fault::Other(message) | Fault::Full(message) => {
                 formatter.write_str(message)
             }
-            Fault::Io(error) => error.fmt(formatter),
+            Fault::Io(error) | Fault::Unwritten(error) => error.fmt(formatter),
         }
     }
 }

@@ -3,12 +3,16 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use redb::{Database, Durability, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use redb::{
+    Database, Durability, ReadableTable, ReadableTableMetadata, StorageError, Table,
+    WriteTransaction,
+};
 
+use super::anew::{Older, Spread};
 use super::view::View;
 use super::{
-    ENTRIES, Entry, FILTER, FILTER_CHUNK_BYTES, Fault, META, META_COVERED, META_STATE, Merged,
-    entry, full_key,
+    BucketBytes, ENTRIES, Entry, FILTER, FILTER_CHUNK_BYTES, Fault, META, META_COVERED, META_STATE,
+    Merged, bucket_bounds, entry, full_key, open_database,
 };
 use crate::index::checked_file::{CheckedFile, PAGE_BYTES};
 use crate::index::filter::Filter;
@@ -19,8 +23,20 @@ use crate::record::BucketId;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Expected {
     pub(crate) changes: u64,
+    /// Of those, the ones that bring a key that was not there, as far as is known.
+    pub(crate) new_keys: u64,
     /// Of all their keys.
     pub(crate) key_bytes: u64,
+}
+
+/// Where a merge writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Into the file that stands: the pages that change are copied.
+    InPlace,
+    /// All entries into a new file, which takes the place of the other. Buckets are removed before
+    /// there is any other change.
+    Anew,
 }
 
 /// What is stored with the changes of a merge.
@@ -38,11 +54,25 @@ pub(crate) struct Summary {
 /// the fast one: each page is then written once.
 pub(crate) struct Merge<'a> {
     entries: Table<'a, &'static [u8], &'static [u8; entry::BYTES]>,
+    /// What is written anew, from behind the last change on.
+    older: Option<Older<'a>>,
+    /// Bucket and key of the last change of a merge anew.
+    last: Vec<u8>,
+    seed: HashSeed,
+    /// Bytes of the keys that changed, and how many there were.
+    changed: (u64, u64),
     filter: Filter,
     filter_keys: u64,
     /// Hashes on their way into the filter, while its lines are brought in.
     hashes: Vec<u64>,
+    target: Target<'a>,
+}
+
+/// The file that a merge writes.
+#[derive(Clone, Copy)]
+struct Target<'a> {
     file: &'a CheckedFile,
+    way: Way,
 }
 
 /// What a change has met.
@@ -54,7 +84,48 @@ pub(crate) struct Outcome {
     pub(crate) applied: bool,
 }
 
+/// What only the one who merges may touch.
+#[derive(Default)]
+pub(super) struct Merging {
+    /// Of the changes of the last merge.
+    spread: Spread,
+    /// Those made in place, many pages apart, since the file was written anew.
+    changes: u64,
+    /// Databases whose files were written anew, while views read them. To close one is to write to
+    /// it, which readers need not wait for.
+    former: Vec<Arc<Database>>,
+}
+
 impl Merged {
+    /// The way that costs least in the long run, by what the merges before have met.
+    pub(crate) fn way(&self, expected: Expected) -> Way {
+        self.close_former();
+        let merging = self.merging.lock();
+        let keys = self.view().len();
+        let changes = match merging.spread {
+            Spread::Few => 0,
+            Spread::Many => expected.changes,
+            // Keys that were there before are seldom next to one another.
+            Spread::Unknown => expected.changes.saturating_sub(expected.new_keys),
+        };
+        let changes = changes.saturating_add(merging.changes);
+        let is_worth_it = changes.saturating_mul(ANEW_PART) >= keys;
+        // Each has a cache of its own.
+        match is_worth_it && changes > 0 && keys > 0 && merging.former.is_empty() {
+            true => Way::Anew,
+            false => Way::InPlace,
+        }
+    }
+
+    /// Closes the files that were written anew and are not read any more.
+    pub(crate) fn close_former(&self) {
+        if let Some(mut merging) = self.merging.try_lock() {
+            merging
+                .former
+                .retain(|database| Arc::strong_count(database) > 1);
+        }
+    }
+
     /// Makes the changes that `apply` asks for, with the summary that it ends with, all or none,
     /// durably. Returns what readers see from now on.
     ///
@@ -62,28 +133,30 @@ impl Merged {
     /// about a fault is said there.
     pub(crate) fn merge<E: From<Fault>>(
         &self,
+        way: Way,
         expected: Expected,
         apply: impl FnOnce(&mut Merge<'_>) -> Result<Summary, E>,
     ) -> Result<Arc<View>, E> {
-        let _alone = self.merging.lock();
-        if let Some(damage) = self.file.damage() {
+        let mut merging = self.merging.lock();
+        let before = self.view();
+        let file = &before.file;
+        if let Some(damage) = file.damage() {
             return Err(Fault::Damaged(damage.to_owned()).into());
         }
         if let Some(cause) = self.broken.get() {
-            let message = format!("{}: no merges after {cause}", self.file.name());
+            let message = format!("{}: no merges after {cause}", file.name());
             return Err(Fault::Io(io::Error::other(message)).into());
         }
-        self.check_room(expected)?;
+        self.check_room(&before, way, expected)?;
         let _watch = PanicWatch(&self.broken);
-        let merged = self.transact(apply);
+        let merged = match way {
+            Way::InPlace => self.merge_in_place(&mut merging, &before, apply),
+            Way::Anew => self.merge_anew(&mut merging, &before, expected, apply),
+        };
         // redb does not go on after an error of its file, nor after a commit that failed.
         let cause = match &merged {
             Err(Failed::Commit(fault)) => Some(fault.to_string()),
-            _ => self
-                .file
-                .damage()
-                .or(self.file.failure())
-                .map(str::to_owned),
+            _ => file.damage().or(file.failure()).map(str::to_owned),
         };
         if let Some(cause) = cause {
             self.broken.get_or_init(|| cause);
@@ -94,59 +167,161 @@ impl Merged {
         })
     }
 
-    fn transact<E: From<Fault>>(
+    fn merge_in_place<E: From<Fault>>(
         &self,
+        merging: &mut Merging,
+        before: &View,
         apply: impl FnOnce(&mut Merge<'_>) -> Result<Summary, E>,
     ) -> Result<Arc<View>, Failed<E>> {
-        let before = self.view();
-        let transaction = begin(&self.database, &self.file).map_err(Failed::of)?;
-        let filter = self.change(&transaction, &before, apply)?;
+        let (database, file) = (&before.database, &before.file);
+        let written = file.written_bytes();
+        let transaction = begin(database, file).map_err(Failed::of)?;
+        let filter = (Filter::clone(&before.filter), before.filter_keys);
+        let done = self.change(&transaction, file, filter, None, before.covered(), apply);
+        let done = done.map_err(Failed::Apply)?;
         transaction
             .commit()
-            .map_err(|error| Failed::Commit(Fault::of_commit(error, &self.file)))?;
-        let view = View::open(&self.database, &self.file, Some(Arc::new(filter)));
+            .map_err(|error| Failed::Commit(Fault::of_commit(error, file)))?;
+        let view = View::open(database, file, Some(Arc::new(done.filter)));
         let view = Arc::new(view.map_err(Failed::Commit)?);
         before.supersede();
         *self.current.write() = Arc::clone(&view);
+        // Pages that have split are half full.
+        let bytes_of = |entries: u64| entries.saturating_mul(2 * done.entry_bytes);
+        // What is new is written either way.
+        let new = bytes_of(view.len().saturating_sub(before.len()));
+        let written = (file.written_bytes() - written).saturating_sub(new);
+        merging.spread = Spread::of(written, bytes_of(before.len()));
+        if merging.spread == Spread::Many {
+            merging.changes = merging.changes.saturating_add(done.changes);
+        }
         Ok(view)
     }
 
-    /// All that is done in the transaction; returns the filter as it is stored with it.
+    fn merge_anew<E: From<Fault>>(
+        &self,
+        merging: &mut Merging,
+        before: &View,
+        expected: Expected,
+        apply: impl FnOnce(&mut Merge<'_>) -> Result<Summary, E>,
+    ) -> Result<Arc<View>, Failed<E>> {
+        let (view, spread) = match self.write_anew(before, expected, apply) {
+            Ok(written) => written,
+            Err(error) => {
+                // If this fails, the next merge does it, or the next open.
+                let _ = self.home.vfs.remove(&self.home.unfinished());
+                return Err(Failed::Apply(error));
+            }
+        };
+        self.home.take_name().map_err(Failed::Commit)?;
+        *self.current.write() = Arc::clone(&view);
+        merging.former.push(Arc::clone(&before.database));
+        merging.spread = spread;
+        merging.changes = 0;
+        Ok(view)
+    }
+
+    /// Writes a whole index under another name. A failure has changed nothing, but for what reading
+    /// the file that stands has met.
+    fn write_anew<E: From<Fault>>(
+        &self,
+        before: &View,
+        expected: Expected,
+        apply: impl FnOnce(&mut Merge<'_>) -> Result<Summary, E>,
+    ) -> Result<(Arc<View>, Spread), E> {
+        let file = self.home.new_file().map_err(Fault::Unwritten)?;
+        let keys = before.len().saturating_add(expected.changes);
+        let keys = usize::try_from(keys).unwrap_or(usize::MAX);
+        let filter = Filter::with_capacity(keys.max(FILTER_KEYS_MIN));
+        let database = open_database(&file, self.home.cache_bytes / UNFINISHED_CACHE_PART);
+        let database = database.map_err(Fault::unwritten)?;
+        let done = {
+            let older = Older::of(before)?;
+            let transaction = begin(&database, &file).map_err(Fault::unwritten)?;
+            let covered = before.covered();
+            let done = self.change(
+                &transaction,
+                &file,
+                (filter, 0),
+                Some(older),
+                covered,
+                apply,
+            )?;
+            transaction
+                .commit()
+                .map_err(|error| Fault::of_commit(error, &file).unwritten())?;
+            done
+        };
+        // Once more, with the whole cache.
+        drop(database);
+        let database = open_database(&file, self.home.cache_bytes).map_err(Fault::unwritten)?;
+        let view = View::open(&Arc::new(database), &file, Some(Arc::new(done.filter)));
+        Ok((Arc::new(view.map_err(Fault::unwritten)?), done.spread))
+    }
+
+    /// All that is done in the transaction.
     fn change<E: From<Fault>>(
         &self,
         transaction: &WriteTransaction,
-        before: &View,
+        file: &CheckedFile,
+        (filter, filter_keys): (Filter, u64),
+        older: Option<Older<'_>>,
+        covered: u64,
         apply: impl FnOnce(&mut Merge<'_>) -> Result<Summary, E>,
-    ) -> Result<Filter, Failed<E>> {
+    ) -> Result<Changed, E> {
+        let way = older.as_ref().map_or(Way::InPlace, |_| Way::Anew);
+        let target = Target { file, way };
         let entries = transaction.open_table(ENTRIES);
         let mut merge = Merge {
-            entries: entries.map_err(|error| Failed::of(Fault::of_table(error, &self.file)))?,
-            filter: Filter::clone(&before.filter),
-            filter_keys: before.filter_keys,
+            entries: entries.map_err(|error| target.fault_of(Fault::of_table(error, file)))?,
+            older,
+            last: Vec::new(),
+            seed: HashSeed::new(self.home.identity.log),
+            changed: (0, 0),
+            filter,
+            filter_keys,
             hashes: Vec::with_capacity(HASHES_AT_ONCE),
-            file: &self.file,
+            target,
         };
-        let summary = apply(&mut merge).map_err(Failed::Apply)?;
-        assert!(summary.covered >= before.covered(), "merges go forward");
+        let summary = apply(&mut merge)?;
+        assert!(summary.covered >= covered, "merges go forward");
+        merge.copy_below(None)?;
         merge.fill();
-        merge.refill(self.seed).map_err(Failed::of)?;
-        let (filter, keys) = (merge.filter, merge.filter_keys);
-        store(transaction, &summary, &filter, keys, &self.file).map_err(Failed::of)?;
-        Ok(filter)
+        merge.refill()?;
+        let (key_bytes, keys) = merge.changed;
+        let changed = Changed {
+            changes: keys,
+            entry_bytes: key_bytes.div_ceil(keys.max(1)) + ENTRY_BYTES,
+            spread: merge.older.as_ref().map(Older::spread).unwrap_or_default(),
+            filter: merge.filter,
+        };
+        let filter_keys = merge.filter_keys;
+        store(transaction, &summary, &changed.filter, filter_keys, file)
+            .map_err(|fault| target.fault_of(fault))?;
+        Ok(changed)
     }
 
     /// Whether the merge will have room, so that a full disk is met before anything is written.
     /// Supposes that each change is alone in its leaf, and that the file doubles.
-    fn check_room(&self, expected: Expected) -> Result<(), Fault> {
+    fn check_room(&self, before: &View, way: Way, expected: Expected) -> Result<(), Fault> {
+        let file = &before.file;
         let page = PAGE_BYTES as u64;
-        let rewritten = expected.changes.saturating_mul(page + page / 8);
-        let rewritten = rewritten.min(self.file.length());
+        let rewritten = match way {
+            Way::InPlace => expected.changes.saturating_mul(page + page / 8),
+            // A disk that is full before it ends changes nothing.
+            Way::Anew => before.len().saturating_mul(ENTRY_BYTES_EXPECTED),
+        };
+        let rewritten = rewritten.min(file.length());
         let added = expected.key_bytes + expected.changes * ENTRY_BYTES;
-        let filter = self.view().filter.byte_len() as u64 * 2;
+        let filter = before.filter.byte_len() as u64 * 2;
         let needed = rewritten + added * 2 + filter + ROOM_BYTES_MIN;
-        let free = self.vfs.free_bytes(&self.path).map_err(Fault::Io)?;
+        let free = self
+            .home
+            .vfs
+            .free_bytes(&self.home.path)
+            .map_err(Fault::Io)?;
         if free < needed {
-            let name = self.file.name();
+            let name = file.name();
             return Err(Fault::Full(format!(
                 "{name}: a merge of {} changes needs {needed} bytes, free are {free}",
                 expected.changes
@@ -166,6 +341,15 @@ impl Merge<'_> {
         entry: Entry,
     ) -> Result<Outcome, Fault> {
         let full = full_key(bucket, key);
+        self.note_changed(key);
+        if self.is_ahead(&full) {
+            let before = self.take_older(&full)?;
+            let newer = before.filter(|before| before.version > entry.version);
+            self.insert(&full, newer.unwrap_or(entry))?;
+            self.note_hash(hash);
+            let applied = newer.is_none();
+            return Ok(Outcome { before, applied });
+        }
         let before = self.insert(&full, entry)?;
         // Newer ones are the exception: to look first would cost each change a second descent.
         if let Some(newer) = before.filter(|before| before.version > entry.version) {
@@ -176,12 +360,7 @@ impl Merge<'_> {
             });
         }
         if before.is_none() {
-            self.filter.prefetch(hash);
-            self.hashes.push(hash);
-            self.filter_keys += 1;
-            if self.hashes.len() == HASHES_AT_ONCE {
-                self.fill();
-            }
+            self.note_hash(hash);
         }
         Ok(Outcome {
             before,
@@ -197,9 +376,21 @@ impl Merge<'_> {
         version: u64,
     ) -> Result<Outcome, Fault> {
         let full = full_key(bucket, key);
+        self.note_changed(key);
+        if self.is_ahead(&full) {
+            let before = self.take_older(&full)?;
+            let newer = before.filter(|before| before.version > version);
+            if let Some(newer) = newer {
+                self.insert(&full, newer)?;
+                self.note_hash(self.seed.hash(bucket, key));
+            }
+            let applied = newer.is_none();
+            return Ok(Outcome { before, applied });
+        }
+        let target = self.target;
         let removed = self.entries.remove(full.as_slice());
-        let removed = removed.map_err(|error| Fault::of(error, self.file))?;
-        let before = removed.map(|bytes| Entry::decode(bytes.value(), self.file.name()));
+        let removed = removed.map_err(|error| target.fault(error))?;
+        let before = removed.map(|bytes| Entry::decode(bytes.value(), self.target.name()));
         let before = before.transpose()?;
         let newer = before.filter(|before| before.version > version);
         if let Some(newer) = newer {
@@ -218,33 +409,83 @@ impl Merge<'_> {
         bucket: BucketId,
         mut removed: impl FnMut(u64, Entry),
     ) -> Result<(), Fault> {
-        let name = self.file.name();
-        let in_storage = |error| Fault::of(error, self.file);
-        let first = bucket.0.to_be_bytes();
-        let next = bucket.0.checked_add(1).map(u32::to_be_bytes);
+        if let Some(older) = &mut self.older {
+            assert_eq!(self.changed, (0, 0), "buckets are removed first");
+            older.leave_out(bucket);
+            return older.view().entries_of(bucket, removed);
+        }
+        let name = self.target.name();
+        let target = self.target;
+        let in_storage = |error| target.fault(error);
+        let (lower, upper) = bucket_bounds(bucket);
         let bounds = (
-            std::ops::Bound::Included(first.as_slice()),
-            next.as_ref().map_or(std::ops::Bound::Unbounded, |next| {
-                std::ops::Bound::Excluded(next.as_slice())
-            }),
+            lower.as_ref().map(BucketBytes::as_slice),
+            upper.as_ref().map(BucketBytes::as_slice),
         );
         let extracted = self
             .entries
             .extract_from_if::<&[u8], _>(bounds, |_, _| true);
         for found in extracted.map_err(in_storage)? {
             let (full, entry) = found.map_err(in_storage)?;
-            let key_bytes = full.value().len().saturating_sub(first.len());
+            let key_bytes = full.value().len().saturating_sub(size_of::<BucketBytes>());
             removed(key_bytes as u64, Entry::decode(entry.value(), name)?);
         }
         Ok(())
     }
 
     fn insert(&mut self, full: &[u8], entry: Entry) -> Result<Option<Entry>, Fault> {
+        let target = self.target;
         let before = self.entries.insert(full, &entry.encode());
-        let before = before.map_err(|error| Fault::of(error, self.file))?;
+        let before = match before {
+            Ok(before) => before.map(|bytes| *bytes.value()),
+            Err(error) => return Err(target.fault(error)),
+        };
         before
-            .map(|bytes| Entry::decode(bytes.value(), self.file.name()))
+            .map(|bytes| Entry::decode(&bytes, self.target.name()))
             .transpose()
+    }
+
+    /// Whether what stands of this bucket and key is still in the old file.
+    fn is_ahead(&self, full: &[u8]) -> bool {
+        self.older.is_some() && self.last.as_slice() < full
+    }
+
+    /// Copies the entries that come before a changed one, and returns that.
+    fn take_older(&mut self, full: &[u8]) -> Result<Option<Entry>, Fault> {
+        self.copy_below(Some(full))?;
+        self.last.clear();
+        self.last.extend_from_slice(full);
+        match &mut self.older {
+            Some(older) => older.take(full),
+            None => Ok(None),
+        }
+    }
+
+    /// Copies the entries below this bucket and key, or all that are left.
+    fn copy_below(&mut self, end: Option<&[u8]>) -> Result<(), Fault> {
+        while let Some(older) = &mut self.older {
+            let Some(found) = older.next_below(end)? else {
+                break;
+            };
+            self.insert(found.full(), found.entry)?;
+            self.note_hash(self.seed.hash(found.bucket(), found.key()));
+        }
+        Ok(())
+    }
+
+    fn note_changed(&mut self, key: &[u8]) {
+        self.changed.0 += key.len() as u64;
+        self.changed.1 += 1;
+    }
+
+    /// Enters the hash of a key that is new in the filter.
+    fn note_hash(&mut self, hash: u64) {
+        self.filter.prefetch(hash);
+        self.hashes.push(hash);
+        self.filter_keys += 1;
+        if self.hashes.len() == HASHES_AT_ONCE {
+            self.fill();
+        }
     }
 
     fn fill(&mut self) {
@@ -255,8 +496,9 @@ impl Merge<'_> {
 
     /// Makes the filter anew, for twice the keys, if it has more than it is good for. Keys that
     /// are gone may be many of them, and fill no new one.
-    fn refill(&mut self, seed: HashSeed) -> Result<(), Fault> {
-        let in_storage = |error| Fault::of(error, self.file);
+    fn refill(&mut self) -> Result<(), Fault> {
+        let target = self.target;
+        let in_storage = |error| target.fault(error);
         let capacity = self.filter.capacity() as u64;
         let len = self.entries.len().map_err(in_storage)?;
         let is_largest = self.filter.byte_len() >= FILTER_BYTES_MAX;
@@ -269,13 +511,34 @@ impl Merge<'_> {
         for found in self.entries.iter().map_err(in_storage)? {
             let (full, _) = found.map_err(in_storage)?;
             let Some((bucket, key)) = full.value().split_first_chunk() else {
-                return Err(Fault::Damaged(format!("{}: a short key", self.file.name())));
+                return Err(Fault::Damaged(format!(
+                    "{}: a short key",
+                    self.target.name()
+                )));
             };
-            filter.insert(seed.hash(BucketId(u32::from_be_bytes(*bucket)), key));
+            filter.insert(self.seed.hash(BucketId(u32::from_be_bytes(*bucket)), key));
         }
         self.filter = filter;
         self.filter_keys = len;
         Ok(())
+    }
+}
+
+impl Target<'_> {
+    fn name(&self) -> &str {
+        self.file.name()
+    }
+
+    fn fault(&self, error: StorageError) -> Fault {
+        self.fault_of(Fault::of(error, self.file))
+    }
+
+    /// What a fault of this file means.
+    fn fault_of(&self, fault: Fault) -> Fault {
+        match self.way {
+            Way::InPlace => fault,
+            Way::Anew => fault.unwritten(),
+        }
     }
 }
 
@@ -289,6 +552,17 @@ impl Drop for PanicWatch<'_> {
             self.0.get_or_init(|| "a panic in a merge".to_owned());
         }
     }
+}
+
+/// What was done in a transaction.
+struct Changed {
+    /// As it is stored.
+    filter: Filter,
+    changes: u64,
+    /// What an entry takes, by the keys that changed.
+    entry_bytes: u64,
+    /// Of a merge anew.
+    spread: Spread,
 }
 
 /// Which part of a merge has failed.
@@ -360,10 +634,17 @@ fn store(
         .map_err(in_storage)
 }
 
+/// A file is written anew once this part of its keys has changed: a key costs half as much then as a
+/// change in place.
+const ANEW_PART: u64 = 3;
+/// The part of the cache that a file has while it is written: the other is read with the whole.
+const UNFINISHED_CACHE_PART: usize = 4;
 /// Hashes that enter the filter together.
 const HASHES_AT_ONCE: usize = 32;
 /// What an entry takes beside its key.
 const ENTRY_BYTES: u64 = 24;
+/// The same with its key, as far as is known beforehand, in pages that are half full.
+const ENTRY_BYTES_EXPECTED: u64 = 128;
 /// Kept free beyond what a merge seems to need.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 /// The largest filter; of more keys it denies fewer.

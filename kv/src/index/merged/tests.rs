@@ -5,6 +5,8 @@ use cairn_log::vfs::MemoryDisk;
 use cairn_log::vfs::simulated::{SimulatedDisk, Survival};
 
 use super::*;
+use crate::index::hash::HashSeed;
+use crate::index::merged::merge::Merge;
 use crate::testing::{Random, seeds};
 
 mod crash;
@@ -113,7 +115,8 @@ impl Model {
             let bucket = 1 + u32::try_from(random.below(4)).unwrap();
             places.insert((bucket, Vec::new()), Change::RemoveBucket(bucket));
         }
-        let changes: Vec<Change> = places.into_values().collect();
+        let mut changes: Vec<Change> = places.into_values().collect();
+        changes.sort_by_key(|change| !matches!(change, Change::RemoveBucket(_)));
         changes.iter().for_each(|change| after.apply(change));
         (changes, after)
     }
@@ -126,28 +129,40 @@ impl std::fmt::Debug for Model {
     }
 }
 
+const WAYS: [Way; 2] = [Way::InPlace, Way::Anew];
+
 fn merge(merged: &Merged, changes: &[Change], after: &Model) -> Result<Arc<View>, Fault> {
+    merge_by(Way::InPlace, merged, changes, after)
+}
+
+fn merge_by(
+    way: Way,
+    merged: &Merged,
+    changes: &[Change],
+    after: &Model,
+) -> Result<Arc<View>, Fault> {
+    merged.merge(way, Expected::default(), |merge| {
+        apply(merge, changes, after)
+    })
+}
+
+fn apply(merge: &mut Merge<'_>, changes: &[Change], after: &Model) -> Result<Summary, Fault> {
     let seed = HashSeed::new(IDENTITY.log);
-    let expected = Expected::default();
-    merged.merge(expected, |merge| {
-        for change in changes {
-            match change {
-                Change::Put(bucket, key, entry) => {
-                    let bucket = BucketId(*bucket);
-                    merge.put(bucket, key, seed.hash(bucket, key), *entry)?;
-                }
-                Change::Remove(bucket, key, version) => {
-                    merge.remove(BucketId(*bucket), key, *version)?;
-                }
-                Change::RemoveBucket(bucket) => {
-                    merge.remove_bucket(BucketId(*bucket), |_, _| ())?
-                }
+    for change in changes {
+        match change {
+            Change::Put(bucket, key, entry) => {
+                let bucket = BucketId(*bucket);
+                merge.put(bucket, key, seed.hash(bucket, key), *entry)?;
             }
+            Change::Remove(bucket, key, version) => {
+                merge.remove(BucketId(*bucket), key, *version)?;
+            }
+            Change::RemoveBucket(bucket) => merge.remove_bucket(BucketId(*bucket), |_, _| ())?,
         }
-        Ok(Summary {
-            covered: after.covered,
-            state: after.state.clone(),
-        })
+    }
+    Ok(Summary {
+        covered: after.covered,
+        state: after.state.clone(),
     })
 }
 

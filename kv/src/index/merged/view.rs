@@ -9,7 +9,10 @@ use redb::{
 };
 
 use super::range::Range;
-use super::{ENTRIES, Entry, FILTER, Fault, META, META_COVERED, META_STATE, entry, full_key};
+use super::{
+    BucketBytes, ENTRIES, Entry, FILTER, Fault, META, META_COVERED, META_STATE, bucket_bounds,
+    entry, full_key,
+};
 use crate::index::checked_file::{CheckedFile, Frozen};
 use crate::index::filter::Filter;
 use crate::record::BucketId;
@@ -35,7 +38,7 @@ pub(crate) struct View {
     /// have been written over.
     superseded: AtomicBool,
     pub(super) file: CheckedFile,
-    _database: Arc<Database>,
+    pub(super) database: Arc<Database>,
 }
 
 /// The entries once more, through a database that reads on where the other has stopped.
@@ -91,7 +94,7 @@ impl View {
             spare: OnceLock::new(),
             superseded: AtomicBool::new(false),
             file: file.clone(),
-            _database: Arc::clone(database),
+            database: Arc::clone(database),
         })
     }
 
@@ -144,6 +147,29 @@ impl View {
         reverse: bool,
     ) -> Result<Range, Fault> {
         Range::open(Arc::clone(self), bucket, bounds, reverse)
+    }
+
+    /// Shows each entry of a bucket with the bytes of its key.
+    pub(super) fn entries_of(
+        &self,
+        bucket: BucketId,
+        mut visit: impl FnMut(u64, Entry),
+    ) -> Result<(), Fault> {
+        let in_storage = |error| Fault::of(error, &self.file);
+        let (lower, upper) = bucket_bounds(bucket);
+        let bounds = (
+            lower.as_ref().map(BucketBytes::as_slice),
+            upper.as_ref().map(BucketBytes::as_slice),
+        );
+        for found in self.entries.range::<&[u8]>(bounds).map_err(in_storage)? {
+            let (full, entry) = found.map_err(in_storage)?;
+            let key_bytes = full.value().len().saturating_sub(size_of::<BucketBytes>());
+            visit(
+                key_bytes as u64,
+                Entry::decode(entry.value(), self.file.name())?,
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn entries(&self) -> &Entries {

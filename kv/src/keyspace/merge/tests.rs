@@ -170,12 +170,15 @@ fn a_merged_index_whose_state_cannot_be_read_is_made_anew_at_the_next_open() {
         let covered = merged.view().covered();
         let expected = Expected {
             changes: 0,
+            new_keys: 0,
             key_bytes: 0,
         };
         let state = b"no state of ours".to_vec();
-        let written = merged.merge(expected, |_| -> std::result::Result<_, MergeError> {
-            Ok(Summary { covered, state })
-        });
+        let written = merged.merge(
+            Way::InPlace,
+            expected,
+            |_| -> std::result::Result<_, MergeError> { Ok(Summary { covered, state }) },
+        );
         assert!(written.is_ok());
     }
     drop((store, bucket));

@@ -1,28 +1,46 @@
-use super::*;
+use std::path::Path;
+use std::sync::Arc;
 
-fn space(live_bytes: u64, unmerged_bytes: u64) -> Space {
+use cairn_log::vfs::simulated::SimulatedDisk;
+use cairn_log::vfs::{MemoryDisk, Vfs};
+
+use super::*;
+use crate::{Batch, Bucket, Durability, Store};
+
+const LIVE: u64 = 300 << 20;
+
+fn space(live_bytes: u64, garbage_bytes: u64, unmerged_bytes: u64) -> Space {
     Space {
         live_bytes,
+        garbage_bytes,
         unmerged_bytes,
     }
 }
 
 #[test]
-fn a_merge_is_worth_a_third_of_what_is_alive_but_no_crumbs() {
-    let worth = |live, unmerged| space(live, unmerged).is_worth_a_merge();
+fn a_merge_is_worth_two_thirds_of_what_is_alive_but_no_crumbs() {
+    let worth = |live, unmerged| space(live, unmerged, unmerged).is_worth_a_merge();
     assert!(!worth(0, UNMERGED_BYTES_MIN - 1));
     assert!(worth(0, UNMERGED_BYTES_MIN));
-    let live = 300 << 20;
-    assert!(!worth(live, (100 << 20) - 1));
-    assert!(worth(live, 100 << 20));
+    assert!(!worth(LIVE, (200 << 20) - 1));
+    assert!(worth(LIVE, 200 << 20));
+}
+
+#[test]
+fn writers_wait_at_three_quarters_and_for_merges_of_a_third() {
+    let is_over = |live, garbage| space(live, garbage, 0).is_over();
+    assert!(!is_over(0, GARBAGE_BYTES_MIN));
+    assert!(is_over(0, GARBAGE_BYTES_MIN + 1));
+    assert!(!is_over(LIVE, 225 << 20));
+    assert!(is_over(LIVE, (225 << 20) + 1));
+    let is_of_use = |live, unmerged| space(live, 1 << 40, unmerged).is_a_merge_of_use();
+    assert!(!is_of_use(0, UNMERGED_BYTES_MIN - 1));
+    assert!(!is_of_use(LIVE, (100 << 20) - 1));
+    assert!(is_of_use(LIVE, 100 << 20));
 }
 
 #[test]
 fn what_brings_no_key_is_garbage_that_no_merge_has_counted() {
-    use crate::Store;
-    use cairn_log::vfs::simulated::SimulatedDisk;
-    use std::sync::Arc;
-
     let options = Store::options().threads(false).segment_bytes(256 << 10);
     let vfs = Arc::new(SimulatedDisk::new(0));
     let store = options.open_on(vfs, "/store").unwrap();
@@ -34,24 +52,39 @@ fn what_brings_no_key_is_garbage_that_no_merge_has_counted() {
         }
         keyspace.log().seal().unwrap();
         bucket.put("last", "").unwrap();
+        let in_memory = keyspace.space(&keyspace.levels.read());
         while keyspace.write_waiting_run().unwrap().is_some() {}
-        let levels = Arc::clone(&keyspace.levels.read());
-        keyspace.space(&levels)
+        (in_memory, keyspace.space(&keyspace.levels.read()))
     };
-    let first = write();
+    let (in_memory, first) = write();
+    assert_eq!(in_memory, space(0, 0, 0), "of memtables nothing is known");
     assert!(first.live_bytes > 50_000 && first.unmerged_bytes < first.live_bytes / 50);
-    let second = write();
+    assert_eq!(first.garbage_bytes, first.unmerged_bytes);
+    let (_, second) = write();
     let more = second.live_bytes - first.live_bytes;
     assert!(more < first.live_bytes / 50, "{second:?}");
     assert!(second.unmerged_bytes > 50_000, "{second:?}");
+    assert_eq!(second.garbage_bytes, second.unmerged_bytes);
+}
+
+fn put_all(bucket: &Bucket, keys: std::ops::Range<u32>, value: &[u8]) {
+    for some in keys.step_by(1_000) {
+        let keys = some..some + 1_000;
+        let batch = keys.fold(Batch::new(), |batch, key| {
+            batch.put(key.to_be_bytes(), value)
+        });
+        bucket.write(batch, Durability::Buffered).unwrap();
+    }
+}
+
+fn write_runs(bucket: &Bucket) {
+    bucket.keyspace().log().seal().unwrap();
+    bucket.put("last", "").unwrap();
+    while bucket.keyspace().write_waiting_run().unwrap().is_some() {}
 }
 
 #[test]
 fn runs_are_merged_for_the_garbage_that_this_makes_known() {
-    use crate::{Batch, Durability, Store};
-    use cairn_log::vfs::MemoryDisk;
-    use std::sync::Arc;
-
     const MERGED: u32 = 320_000;
     const MORE: u32 = 300_000;
     for (from, is_due) in [(0, true), (MERGED, false)] {
@@ -60,16 +93,8 @@ fn runs_are_merged_for_the_garbage_that_this_makes_known() {
         let bucket = options.open_on(vfs, "/store").unwrap().bucket("b").unwrap();
         let keyspace = bucket.keyspace();
         let merged = |keys: std::ops::Range<u32>| {
-            for some in keys.step_by(1_000) {
-                let keys = some..some + 1_000;
-                let batch = keys.fold(Batch::new(), |batch, key| {
-                    batch.put(key.to_be_bytes(), [7; 60])
-                });
-                bucket.write(batch, Durability::Buffered).unwrap();
-            }
-            keyspace.log().seal().unwrap();
-            bucket.put("last", "").unwrap();
-            while keyspace.write_waiting_run().unwrap().is_some() {}
+            put_all(&bucket, keys, &[7; 60]);
+            write_runs(&bucket);
             let mut maintenance = keyspace.maintenance.lock();
             let merged = keyspace.merge_runs(&mut maintenance).unwrap();
             keyspace.note_victims(&maintenance);
@@ -77,5 +102,46 @@ fn runs_are_merged_for_the_garbage_that_this_makes_known() {
         };
         assert!(merged(0..MERGED), "they are many");
         assert_eq!(merged(from..from + MORE), is_due);
+    }
+}
+
+/// By all files of the partition. One may go between the two looks.
+fn taken(disk: &dyn Vfs) -> u64 {
+    let directory = Path::new("/store/p0000");
+    let names = disk.list(directory).unwrap();
+    let files = names
+        .iter()
+        .filter_map(|name| disk.open(&directory.join(name)).ok());
+    files.map(|file| file.length().unwrap()).sum()
+}
+
+/// At the sizes that are used outside tests: as long as somebody writes, with nobody else to merge
+/// and collect, and with somebody.
+#[test]
+fn law_7_overwrites_never_take_three_times_what_is_alive_and_three_segments() {
+    const KEYS: u32 = 80_000;
+    const TIMES: u32 = 12;
+    const VALUE: usize = 1_000;
+    let live = u64::from(KEYS) * (4 + VALUE as u64);
+    for threads in [false, true] {
+        let disk = Arc::new(MemoryDisk::default());
+        let vfs = Arc::clone(&disk) as Arc<dyn Vfs>;
+        let options = Store::options().threads(threads).history_bytes_min(0);
+        let store = options.open_on(vfs, "/store").unwrap();
+        let bucket = store.bucket("b").unwrap();
+        let mut most = 0;
+        for time in 0..TIMES {
+            for part in 0..KEYS / 10_000 {
+                // Not in the order in which they were written last.
+                let part = (part * (2 * time + 1)) % (KEYS / 10_000);
+                let first = part * 10_000;
+                put_all(&bucket, first..first + 10_000, &[7; VALUE]);
+                let prepared = store.status().partitions[0].prepared_bytes;
+                most = most.max(taken(&*disk) - prepared);
+            }
+        }
+        let bound = 3 * live + 3 * cairn_log::SEGMENT_BYTES;
+        assert!(most < bound, "{most} of {live}, threads: {threads}");
+        assert!(most > 2 * live, "{most} of {live}: nothing was overwritten");
     }
 }

@@ -29,7 +29,8 @@ fn merge_until_crash(
     for _ in 0..4 {
         let count = 1 + random.below(250);
         let (changes, after) = acknowledged.next(random, count);
-        match merge(&merged, &changes, &after) {
+        let way = WAYS[random.below(2)];
+        match merge_by(way, &merged, &changes, &after) {
             Ok(_) => acknowledged = after,
             Err(fault) => {
                 assert!(disk.has_crashed(), "{fault}");
@@ -92,26 +93,28 @@ fn a_crash_leaves_the_last_merge_or_the_one_under_way() {
 /// is said to be.
 #[test]
 fn without_its_sync_a_merge_is_lost_or_found_damaged() {
-    let mut lost = 0;
-    for seed in 1..=10 {
+    let mut lost = [0; 2];
+    for seed in 1..=20 {
+        let nth = usize::from(seed % 2 == 1);
+        let (way, lost) = (WAYS[nth], &mut lost[nth]);
         let mut random = Random(seed);
         let disk = SimulatedDisk::new(seed);
         let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let (merged, model) = grown(&vfs, &mut random);
         disk.ignore_sync(crate::index::checked_file::SYNC);
         let (changes, after) = model.next(&mut random, 200);
-        merge(&merged, &changes, &after).unwrap();
+        merge_by(way, &merged, &changes, &after).unwrap();
         let found: Arc<dyn Vfs> = Arc::new(disk.power_loss(Survival::Random(seed)));
         match open(&found).and_then(|merged| read(&merged.view())) {
             Ok(found) => {
                 assert!(found == model || found == after, "seed {seed}: a mix");
-                lost += u32::from(found == model);
+                *lost += u32::from(found == model);
             }
-            Err(Fault::Damaged(_)) => lost += 1,
+            Err(Fault::Damaged(_)) => *lost += 1,
             Err(fault) => panic!("seed {seed}: {fault}"),
         }
     }
-    assert!(lost > 0);
+    assert!(lost[0] > 0 && lost[1] > 0, "{lost:?}");
 }
 
 #[test]
@@ -125,4 +128,24 @@ fn a_name_that_an_earlier_life_did_not_sync_is_made_durable() {
     let (_merged, model) = grown(&vfs, &mut Random(1));
     let vfs: Arc<dyn Vfs> = Arc::new(disk.power_loss(Survival::Nothing));
     assert_eq!(read(&open(&vfs).unwrap().view()).unwrap(), model);
+}
+
+/// The name is the new file's once the merge has returned, and not before the file is whole.
+#[test]
+fn without_its_name_synced_a_merge_anew_is_lost() {
+    let disk = SimulatedDisk::new(1);
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let mut random = Random(1);
+    let (merged, model) = grown(&vfs, &mut random);
+    let (changes, after) = model.next(&mut random, 200);
+    let synced = SimulatedDisk::clone(&disk);
+    merge_by(Way::Anew, &merged, &changes, &after).unwrap();
+    let found: Arc<dyn Vfs> = Arc::new(synced.power_loss(Survival::Nothing));
+    assert_eq!(read(&open(&found).unwrap().view()).unwrap(), after);
+
+    disk.ignore_sync(NAME);
+    let (changes, later) = after.next(&mut random, 200);
+    merge_by(Way::Anew, &merged, &changes, &later).unwrap();
+    let found: Arc<dyn Vfs> = Arc::new(disk.power_loss(Survival::Nothing));
+    assert_eq!(read(&open(&found).unwrap().view()).unwrap(), after);
 }

@@ -56,19 +56,120 @@ fn fail_everywhere(break_disk: Break) {
     assert!(failed > 1, "{failed} failures");
 }
 
+/// The same for a merge anew. As long as the new file has not taken the name, nothing has changed,
+/// and the same merge comes through.
+fn fail_everywhere_anew(break_disk: Break) {
+    let (mut unwritten, mut broken) = (0, 0);
+    for nth in 1.. {
+        let disk = SimulatedDisk::new(nth);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let mut random = Random(11);
+        let (merged, model) = grown(&vfs, &mut random);
+        let (changes, after) = model.next(&mut random, 60);
+        // Nothing of it is cached.
+        drop(merged);
+        let merged = open(&vfs).unwrap();
+        let held = merged.view();
+        break_disk(&disk, nth);
+        let result = merge_by(Way::Anew, &merged, &changes, &after);
+        if result.is_ok() {
+            assert_eq!(read(&merged.view()).unwrap(), after);
+            break;
+        }
+        for view in [&held, &merged.view(), &held] {
+            let found = read(view).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
+            assert_eq!(found, model, "failure {nth}");
+        }
+        let way = WAYS[random.below(2)];
+        match result {
+            Err(Fault::Unwritten(_)) => {
+                unwritten += 1;
+                let unchanged: Arc<dyn Vfs> = Arc::new(disk.power_loss(Survival::Random(nth)));
+                assert_eq!(read(&open(&unchanged).unwrap().view()).unwrap(), model);
+                let view = merge_by(way, &merged, &changes, &after).unwrap();
+                assert_eq!(read(&view).unwrap(), after, "failure {nth}");
+                let crashed: Arc<dyn Vfs> = Arc::new(disk.power_loss(Survival::Nothing));
+                assert_eq!(read(&open(&crashed).unwrap().view()).unwrap(), after);
+            }
+            Err(Fault::Io(_)) => {
+                broken += 1;
+                let again = merge_by(way, &merged, &changes, &after);
+                assert!(matches!(again, Err(Fault::Io(_))), "{again:?}");
+                drop((held, merged));
+                let crashed = disk.power_loss(Survival::Random(nth));
+                for disk in [disk, crashed] {
+                    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+                    let merged =
+                        open(&vfs).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
+                    let found = read(&merged.view()).unwrap();
+                    assert!(found == model || found == after, "failure {nth}: a mix");
+                    let (changes, later) = found.next(&mut random, 60);
+                    let view = merge_by(way, &merged, &changes, &later).unwrap();
+                    assert_eq!(read(&view).unwrap(), later);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(unwritten + broken > 1, "{unwritten} and {broken} failures");
+}
+
 #[test]
 fn a_write_that_fails_leaves_the_view_before() {
-    fail_everywhere(|disk, nth| disk.fail_write(disk.counts().writes + nth));
+    let break_disk: Break = |disk, nth| disk.fail_write(disk.counts().writes + nth);
+    fail_everywhere(break_disk);
+    fail_everywhere_anew(break_disk);
 }
 
 #[test]
 fn a_sync_that_fails_leaves_the_view_before() {
-    fail_everywhere(|disk, nth| disk.fail_sync(disk.counts().syncs + nth));
+    let break_disk: Break = |disk, nth| disk.fail_sync(disk.counts().syncs + nth);
+    fail_everywhere(break_disk);
+    fail_everywhere_anew(break_disk);
 }
 
 #[test]
 fn a_read_that_fails_leaves_the_view_before() {
-    fail_everywhere(|disk, nth| disk.fail_read(disk.counts().reads + nth));
+    let break_disk: Break = |disk, nth| disk.fail_read(disk.counts().reads + nth);
+    fail_everywhere(break_disk);
+    fail_everywhere_anew(break_disk);
+}
+
+#[test]
+fn a_disk_that_fills_up_while_the_index_is_written_anew_changes_nothing() {
+    let mut failed = 0;
+    for pages in 0.. {
+        let disk = SimulatedDisk::new(pages);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let mut random = Random(11);
+        let (merged, model) = grown(&vfs, &mut random);
+        let (changes, after) = model.next(&mut random, 60);
+        let expected = Expected::default();
+        let result: Result<_, Fault> = merged.merge(Way::Anew, expected, |merging| {
+            // Past the look at what is free.
+            let free = vfs.free_bytes(Path::new("")).unwrap();
+            disk.set_capacity((1 << 50) - free + pages * 4096);
+            apply(merging, &changes, &after)
+        });
+        disk.set_capacity(1 << 50);
+        match result {
+            Ok(view) => {
+                assert_eq!(read(&view).unwrap(), after);
+                break;
+            }
+            Err(Fault::Unwritten(error)) => {
+                assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            }
+            other => panic!("{other:?}"),
+        }
+        failed += 1;
+        let names = vfs.list(Path::new("")).unwrap();
+        assert_eq!(names.len(), 1, "{names:?}: what was written is in the way");
+        assert_eq!(read(&merged.view()).unwrap(), model);
+        let view = merge_by(Way::Anew, &merged, &changes, &after).unwrap();
+        assert_eq!(read(&view).unwrap(), after);
+    }
+    assert!(failed > 1, "{failed} failures");
 }
 
 #[test]
@@ -81,29 +182,11 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_view_before() {
         let (merged, model) = grown(&vfs, &mut random);
         let (changes, after) = model.next(&mut random, 400);
         let held = merged.view();
-        let result: Result<_, Fault> = merged.merge(Expected::default(), |merging| {
+        let result: Result<_, Fault> = merged.merge(Way::InPlace, Expected::default(), |merging| {
             // Past the look at what is free.
             let free = vfs.free_bytes(Path::new("")).unwrap();
             disk.set_capacity((1 << 50) - free + pages * 4096);
-            let seed = HashSeed::new(IDENTITY.log);
-            for change in &changes {
-                match change {
-                    Change::Put(bucket, key, entry) => {
-                        let bucket = BucketId(*bucket);
-                        merging.put(bucket, key, seed.hash(bucket, key), *entry)?;
-                    }
-                    Change::Remove(bucket, key, version) => {
-                        merging.remove(BucketId(*bucket), key, *version)?;
-                    }
-                    Change::RemoveBucket(bucket) => {
-                        merging.remove_bucket(BucketId(*bucket), |_, _| ())?;
-                    }
-                }
-            }
-            Ok(Summary {
-                covered: after.covered,
-                state: after.state.clone(),
-            })
+            apply(merging, &changes, &after)
         });
         if result.is_ok() {
             assert_eq!(read(&merged.view()).unwrap(), after);

@@ -5,10 +5,11 @@ use std::time::Instant;
 use cairn_log::vfs::RealDisk;
 
 use super::*;
+use crate::index::hash::HashSeed;
 
-fn fill(merged: &Merged, keys: impl Iterator<Item = usize>, version: u64) {
+fn fill(way: Way, merged: &Merged, keys: impl Iterator<Item = usize>, version: u64) {
     let seed = HashSeed::new(IDENTITY.log);
-    let view: Result<_, Fault> = merged.merge(Expected::default(), |merge| {
+    let view: Result<_, Fault> = merged.merge(way, Expected::default(), |merge| {
         for number in keys {
             let key = format!("user:{number:019}");
             let hash = seed.hash(BucketId(1), key.as_bytes());
@@ -43,14 +44,39 @@ fn figures() {
             println!("{name}: {what}: {:.0} k/s", rate / 1e3);
         };
         let since = Instant::now();
-        fill(&merged, (0..KEYS).map(|n| n * 10), 1);
+        fill(Way::InPlace, &merged, (0..KEYS).map(|n| n * 10), 1);
         rate("merge 1 M sorted keys into nothing", KEYS, since);
         let length = || vfs.open(path).unwrap().length().unwrap() >> 20;
         println!("{name}: {} MiB", length());
-        let since = Instant::now();
-        fill(&merged, (0..KEYS / 10).map(|n| n * 100 + 5), 2);
-        rate("merge 100 k new keys into 1 M", KEYS / 10, since);
-        println!("{name}: {} MiB", length());
+        for (way, version) in [
+            (Way::InPlace, 2),
+            (Way::Anew, 3),
+            (Way::InPlace, 4),
+            (Way::Anew, 5),
+        ] {
+            let since = Instant::now();
+            let place = usize::try_from(version).unwrap();
+            fill(
+                way,
+                &merged,
+                (0..KEYS / 10).map(|n| n * 100 + place),
+                version,
+            );
+            rate(
+                &format!("{way:?}: 100 k new keys into 1 M"),
+                KEYS / 10,
+                since,
+            );
+            println!("{name}: {} MiB", length());
+            let since = Instant::now();
+            fill(way, &merged, (0..KEYS / 3).map(|n| n * 30), version);
+            rate(
+                &format!("{way:?}: 333 k known keys into 1 M"),
+                KEYS / 3,
+                since,
+            );
+            println!("{name}: {} MiB", length());
+        }
         drop(merged);
         let since = Instant::now();
         let merged = open();

@@ -1,7 +1,7 @@
 //! What a merge does and what a view shows.
 
 use super::*;
-use crate::index::merged::merge::{Merge, Outcome};
+use crate::index::merged::merge::Outcome;
 
 const B: BucketId = BucketId(2);
 
@@ -11,8 +11,12 @@ fn put(merge: &mut Merge<'_>, key: &[u8], entry: Entry) -> Outcome {
 }
 
 fn change(merged: &Merged, changes: impl FnOnce(&mut Merge<'_>)) -> Arc<View> {
+    change_by(Way::InPlace, merged, changes)
+}
+
+fn change_by(way: Way, merged: &Merged, changes: impl FnOnce(&mut Merge<'_>)) -> Arc<View> {
     let covered = merged.view().covered() + 1;
-    let view: Result<_, Fault> = merged.merge(Expected::default(), |merge| {
+    let view: Result<_, Fault> = merged.merge(way, Expected::default(), |merge| {
         changes(merge);
         let state = Vec::new();
         Ok(Summary { covered, state })
@@ -39,7 +43,8 @@ fn a_view_shows_what_was_merged_and_nothing_later() {
         let mut views = Vec::new();
         for round in 0..8 {
             let (changes, after) = model.next(&mut random, 200);
-            let view = merge(&merged, &changes, &after).unwrap();
+            let way = WAYS[random.below(2)];
+            let view = merge_by(way, &merged, &changes, &after).unwrap();
             views.push((view, after.clone()));
             model = after;
             for (view, model) in &views {
@@ -57,80 +62,88 @@ fn a_view_shows_what_was_merged_and_nothing_later() {
 
 #[test]
 fn a_merge_never_brings_an_older_version_back() {
-    let merged = open(&memory()).unwrap();
-    change(&merged, |merge| {
-        let outcome = put(merge, b"key", entry(120, 100));
-        assert_eq!(outcome.before, None);
-        assert!(outcome.applied);
-    });
-    let view = change(&merged, |merge| {
-        let outcome = put(merge, b"key", entry(70, 50));
-        assert_eq!(outcome.before, Some(entry(120, 100)));
-        assert!(!outcome.applied);
-        let outcome = merge.remove(B, b"key", 99).unwrap();
-        assert_eq!(outcome.before, Some(entry(120, 100)));
-        assert!(!outcome.applied);
-    });
-    assert_eq!(view.get(B, b"key").unwrap(), Some(entry(120, 100)));
-    assert_eq!(view.len(), 1);
+    for way in WAYS {
+        let merged = open(&memory()).unwrap();
+        change_by(way, &merged, |merge| {
+            let outcome = put(merge, b"key", entry(120, 100));
+            assert_eq!(outcome.before, None);
+            assert!(outcome.applied);
+        });
+        let view = change_by(way, &merged, |merge| {
+            let outcome = put(merge, b"key", entry(70, 50));
+            assert_eq!(outcome.before, Some(entry(120, 100)));
+            assert!(!outcome.applied);
+            let outcome = merge.remove(B, b"key", 99).unwrap();
+            assert_eq!(outcome.before, Some(entry(120, 100)));
+            assert!(!outcome.applied);
+        });
+        assert_eq!(view.get(B, b"key").unwrap(), Some(entry(120, 100)));
+        assert_eq!(view.len(), 1);
+    }
 }
 
 #[test]
 fn the_same_version_in_another_place_takes_its_place() {
-    let merged = open(&memory()).unwrap();
-    change(&merged, |merge| {
-        put(merge, b"key", entry(120, 100));
-    });
-    let view = change(&merged, |merge| {
-        let outcome = put(merge, b"key", entry(130, 100));
-        assert_eq!(outcome.before, Some(entry(120, 100)));
-        assert!(outcome.applied);
-    });
-    assert_eq!(view.get(B, b"key").unwrap(), Some(entry(130, 100)));
-    let view = change(&merged, |merge| {
-        assert!(merge.remove(B, b"key", 100).unwrap().applied);
-    });
-    assert_eq!(view.get(B, b"key").unwrap(), None);
+    for way in WAYS {
+        let merged = open(&memory()).unwrap();
+        change_by(way, &merged, |merge| {
+            put(merge, b"key", entry(120, 100));
+        });
+        let view = change_by(way, &merged, |merge| {
+            let outcome = put(merge, b"key", entry(130, 100));
+            assert_eq!(outcome.before, Some(entry(120, 100)));
+            assert!(outcome.applied);
+        });
+        assert_eq!(view.get(B, b"key").unwrap(), Some(entry(130, 100)));
+        let view = change_by(way, &merged, |merge| {
+            assert!(merge.remove(B, b"key", 100).unwrap().applied);
+        });
+        assert_eq!(view.get(B, b"key").unwrap(), None);
+    }
 }
 
 #[test]
 fn removing_what_is_not_there_is_fine() {
-    let merged = open(&memory()).unwrap();
-    let view = change(&merged, |merge| {
-        let outcome = merge.remove(B, b"key", 5).unwrap();
-        assert_eq!(outcome.before, None);
-        assert!(outcome.applied);
-        merge
-            .remove_bucket(B, |_, _| panic!("nothing there"))
-            .unwrap();
-    });
-    assert_eq!(view.len(), 0);
+    for way in WAYS {
+        let merged = open(&memory()).unwrap();
+        let view = change_by(way, &merged, |merge| {
+            merge
+                .remove_bucket(B, |_, _| panic!("nothing there"))
+                .unwrap();
+            let outcome = merge.remove(B, b"key", 5).unwrap();
+            assert_eq!(outcome.before, None);
+            assert!(outcome.applied);
+        });
+        assert_eq!(view.len(), 0);
+    }
 }
 
 #[test]
 fn removing_a_bucket_takes_its_keys_and_no_others() {
-    let merged = open(&memory()).unwrap();
-    let buckets = [1, 2, 3, u32::MAX - 1, u32::MAX].map(BucketId);
-    let keys: [&[u8]; 4] = [b"\0", b"a", b"\xff", b"\xff\xff\xff\xff\xff"];
-    change(&merged, |merge| {
-        for (bucket, key) in buckets.iter().flat_map(|b| keys.map(|key| (*b, key))) {
-            merge.put(bucket, key, 1, entry(9, 9)).unwrap();
-        }
-    });
-    for (gone, bucket) in [BucketId(2), BucketId(u32::MAX)].into_iter().enumerate() {
-        let mut removed = Vec::new();
-        let view = change(&merged, |merge| {
-            merge
-                .remove_bucket(bucket, |bytes, entry| removed.push((bytes, entry)))
-                .unwrap();
+    for way in WAYS {
+        let merged = open(&memory()).unwrap();
+        let buckets = [1, 2, 3, u32::MAX - 1, u32::MAX].map(BucketId);
+        let keys: [&[u8]; 4] = [b"\0", b"a", b"\xff", b"\xff\xff\xff\xff\xff"];
+        change_by(way, &merged, |merge| {
+            for (bucket, key) in buckets.iter().flat_map(|b| keys.map(|key| (*b, key))) {
+                merge.put(bucket, key, 1, entry(9, 9)).unwrap();
+            }
         });
-        assert_eq!(removed, keys.map(|key| (key.len() as u64, entry(9, 9))));
-        assert_eq!(view.len(), ((buckets.len() - 1 - gone) * keys.len()) as u64);
-        for other in buckets {
-            let all = (Bound::Unbounded, Bound::Unbounded);
-            let count = view.range(other, all, false).unwrap().count();
-            let is_there = other != bucket && (gone == 0 || other != BucketId(2));
-            assert_eq!(count, if is_there { keys.len() } else { 0 });
+        for (gone, bucket) in [BucketId(2), BucketId(u32::MAX)].into_iter().enumerate() {
+            let mut removed = Vec::new();
+            let view = change_by(way, &merged, |merge| {
+                merge
+                    .remove_bucket(bucket, |bytes, entry| removed.push((bytes, entry)))
+                    .unwrap();
+            });
+            assert_eq!(removed, keys.map(|key| (key.len() as u64, entry(9, 9))));
+            assert_eq!(view.len(), ((buckets.len() - 1 - gone) * keys.len()) as u64);
+            for other in buckets {
+                let all = (Bound::Unbounded, Bound::Unbounded);
+                let count = view.range(other, all, false).unwrap().count();
+                let is_there = other != bucket && (gone == 0 || other != BucketId(2));
+                assert_eq!(count, if is_there { keys.len() } else { 0 });
+            }
         }
     }
 }
@@ -144,48 +157,54 @@ fn what_the_owner_refuses_is_undone() {
             panic!("{fault}")
         }
     }
-    let merged = open(&memory()).unwrap();
-    let before = change(&merged, |merge| {
-        put(merge, b"a", entry(1, 1));
-    });
-    let refused = merged.merge(Expected::default(), |merge| {
-        put(merge, b"a", entry(2, 2));
-        put(merge, b"b", entry(2, 2));
-        Err(Refused)
-    });
-    assert_eq!(refused.err(), Some(Refused));
-    assert_eq!(read(&merged.view()).unwrap(), read(&before).unwrap());
-    let view = change(&merged, |merge| {
-        put(merge, b"c", entry(3, 3));
-    });
-    assert_eq!(view.len(), 2);
-    assert_eq!(view.get(B, b"a").unwrap(), Some(entry(1, 1)));
+    for way in WAYS {
+        let merged = open(&memory()).unwrap();
+        let before = change_by(way, &merged, |merge| {
+            put(merge, b"a", entry(1, 1));
+        });
+        let refused = merged.merge(way, Expected::default(), |merge| {
+            put(merge, b"a", entry(2, 2));
+            put(merge, b"b", entry(2, 2));
+            Err(Refused)
+        });
+        assert_eq!(refused.err(), Some(Refused));
+        assert_eq!(read(&merged.view()).unwrap(), read(&before).unwrap());
+        let view = change_by(way, &merged, |merge| {
+            put(merge, b"c", entry(3, 3));
+        });
+        assert_eq!(view.len(), 2);
+        assert_eq!(view.get(B, b"a").unwrap(), Some(entry(1, 1)));
+    }
 }
 
 #[test]
 fn a_panic_in_a_merge_undoes_it_and_ends_merging() {
-    let vfs = memory();
-    let merged = open(&vfs).unwrap();
-    let before = change(&merged, |merge| {
-        put(merge, b"a", entry(1, 1));
-    });
-    let panicking = std::panic::AssertUnwindSafe(|| {
-        change(&merged, |merge| {
+    for way in WAYS {
+        let vfs = memory();
+        let merged = open(&vfs).unwrap();
+        let before = change_by(way, &merged, |merge| {
+            put(merge, b"a", entry(1, 1));
+        });
+        let panicking = std::panic::AssertUnwindSafe(|| {
+            change_by(way, &merged, |merge| {
+                put(merge, b"b", entry(2, 2));
+                panic!("the owner's");
+            })
+        });
+        assert!(std::panic::catch_unwind(panicking).is_err());
+        let expected = read(&before).unwrap();
+        assert_eq!(read(&merged.view()).unwrap(), expected);
+        let again = merged.merge(way, Expected::default(), |_| {
+            Ok::<_, Fault>(Summary::default())
+        });
+        assert!(matches!(again, Err(Fault::Io(_))));
+        drop((before, merged));
+        let merged = open(&vfs).unwrap();
+        assert_eq!(read(&merged.view()).unwrap(), expected);
+        change_by(way, &merged, |merge| {
             put(merge, b"b", entry(2, 2));
-            panic!("the owner's");
-        })
-    });
-    assert!(std::panic::catch_unwind(panicking).is_err());
-    let expected = read(&before).unwrap();
-    assert_eq!(read(&merged.view()).unwrap(), expected);
-    let again = merged.merge(Expected::default(), |_| Ok::<_, Fault>(Summary::default()));
-    assert!(matches!(again, Err(Fault::Io(_))));
-    drop((before, merged));
-    let merged = open(&vfs).unwrap();
-    assert_eq!(read(&merged.view()).unwrap(), expected);
-    change(&merged, |merge| {
-        put(merge, b"b", entry(2, 2));
-    });
+        });
+    }
 }
 
 #[test]
@@ -314,28 +333,31 @@ fn the_index_of_another_log_or_partition_is_made_anew() {
 
 #[test]
 fn a_merge_without_room_is_put_off() {
-    let disk = SimulatedDisk::new(1);
-    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
-    let (merged, model) = grown(&vfs, &mut Random(1));
-    let used = (1 << 50) - vfs.free_bytes(Path::new("")).unwrap();
-    let expected = Expected {
-        changes: 1_000_000,
-        key_bytes: 20_000_000,
-    };
-    let try_merge = || {
-        merged.merge(expected, |_| {
-            Ok::<_, Fault>(Summary {
-                covered: model.covered,
-                state: model.state.clone(),
+    for way in WAYS {
+        let disk = SimulatedDisk::new(1);
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let (merged, model) = grown(&vfs, &mut Random(1));
+        let used = (1 << 50) - vfs.free_bytes(Path::new("")).unwrap();
+        let expected = Expected {
+            changes: 1_000_000,
+            new_keys: 0,
+            key_bytes: 20_000_000,
+        };
+        let try_merge = || {
+            merged.merge(way, expected, |_| {
+                Ok::<_, Fault>(Summary {
+                    covered: model.covered,
+                    state: model.state.clone(),
+                })
             })
-        })
-    };
-    disk.set_capacity(used + (10 << 20));
-    let calls = disk.counts().writes;
-    assert!(matches!(try_merge(), Err(Fault::Full(_))));
-    assert_eq!(disk.counts().writes, calls);
-    disk.set_capacity(1 << 40);
-    assert_eq!(read(&try_merge().unwrap()).unwrap(), model);
+        };
+        disk.set_capacity(used + (10 << 20));
+        let calls = disk.counts().writes;
+        assert!(matches!(try_merge(), Err(Fault::Full(_))));
+        assert_eq!(disk.counts().writes, calls);
+        disk.set_capacity(1 << 40);
+        assert_eq!(read(&try_merge().unwrap()).unwrap(), model);
+    }
 }
 
 #[test]
@@ -359,9 +381,78 @@ fn views_are_read_by_many_threads_while_merges_go_on() {
                 }
             });
         }
-        for (changes, after) in &merges[1..] {
-            merge(&merged, changes, after).unwrap();
+        for (number, (changes, after)) in merges.iter().enumerate().skip(1) {
+            merge_by(WAYS[number % 2], &merged, changes, after).unwrap();
         }
         done.store(true, std::sync::atomic::Ordering::Release);
     });
+}
+
+/// The spread of the last merge, and what is read of former files, decide.
+#[test]
+fn an_index_is_written_anew_when_that_costs_less() {
+    let vfs = memory();
+    let merged = open(&vfs).unwrap();
+    let put_all = |way, merged: &Merged, numbers: &mut dyn Iterator<Item = u32>, version| {
+        change_by(way, merged, |merge| {
+            for number in numbers {
+                put(merge, &number.to_be_bytes(), entry(version, version));
+            }
+        })
+    };
+    let expected = |changes, new_keys| Expected {
+        changes,
+        new_keys,
+        key_bytes: 0,
+    };
+    assert_eq!(
+        merged.way(expected(100, 0)),
+        Way::InPlace,
+        "nothing to copy"
+    );
+    let _ = put_all(Way::InPlace, &merged, &mut (0..100_000), 1);
+    let length = || vfs.open(Path::new(PATH)).unwrap().length().unwrap();
+    let lean = length();
+
+    drop(merged);
+    let merged = open(&vfs).unwrap();
+    assert_eq!(
+        merged.way(expected(40_000, 40_000)),
+        Way::InPlace,
+        "unknown"
+    );
+    assert_eq!(merged.way(expected(40_000, 0)), Way::Anew, "known keys");
+    assert_eq!(merged.way(expected(30_000, 0)), Way::InPlace, "too few");
+
+    let _ = put_all(Way::InPlace, &merged, &mut (0..100_000).step_by(10), 2);
+    assert_eq!(
+        merged.way(expected(20_000, 0)),
+        Way::InPlace,
+        "still too few"
+    );
+    let with_those_before = expected(25_000, 25_000);
+    assert_eq!(merged.way(with_those_before), Way::Anew, "spread");
+    let held = put_all(Way::Anew, &merged, &mut (0..100_000).step_by(10), 3);
+    assert_eq!(merged.way(with_those_before), Way::InPlace, "new now");
+    assert_eq!(merged.way(expected(40_000, 0)), Way::Anew, "still spread");
+    let _ = put_all(Way::Anew, &merged, &mut (0..100_000).step_by(10), 4);
+    assert_eq!(merged.way(expected(40_000, 0)), Way::InPlace, "read");
+    let key = 10u32.to_be_bytes();
+    assert_eq!(held.get(B, &key).unwrap(), Some(entry(3, 3)));
+    drop(held);
+    assert_eq!(merged.way(expected(40_000, 0)), Way::Anew, "not read");
+
+    let at_the_end = expected(40_000, 40_000);
+    for first in [100_000, 140_000, 180_000] {
+        let mut keys = first..first + 40_000;
+        let _ = put_all(merged.way(at_the_end), &merged, &mut keys, 5);
+        assert_eq!(merged.way(at_the_end), Way::InPlace, "at the end");
+    }
+
+    for version in 6..20 {
+        let _ = put_all(Way::Anew, &merged, &mut (0..100_000).step_by(3), version);
+        merged.close_former();
+        assert!(length() < 2 * lean, "{} of {lean}", length());
+    }
+    assert_eq!(merged.view().len(), 220_000);
 }
