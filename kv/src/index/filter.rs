@@ -134,7 +134,7 @@ pub(crate) const LINE_BYTES: usize = 64;
 
 const LINE_WORDS: usize = LINE_BYTES / 8;
 const LINE_BITS: usize = LINE_BYTES * 8;
-const BITS_PER_KEY: usize = 10;
+pub(crate) const BITS_PER_KEY: usize = 10;
 const PROBES: usize = 6;
 /// As many as the half of a hash that picks one can tell apart.
 const LINES_MAX: usize = u32::MAX as usize;

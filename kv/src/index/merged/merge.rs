@@ -15,7 +15,7 @@ use super::{
     Merged, bucket_bounds, entry, full_key, open_database,
 };
 use crate::index::checked_file::{CheckedFile, PAGE_BYTES};
-use crate::index::filter::Filter;
+use crate::index::filter::{BITS_PER_KEY, Filter};
 use crate::index::hash::HashSeed;
 use crate::record::BucketId;
 
@@ -230,9 +230,7 @@ impl Merged {
         apply: impl FnOnce(&mut Merge<'_>) -> Result<Summary, E>,
     ) -> Result<(Arc<View>, Spread), E> {
         let file = self.home.new_file().map_err(Fault::Unwritten)?;
-        let keys = before.len().saturating_add(expected.changes);
-        let keys = usize::try_from(keys).unwrap_or(usize::MAX);
-        let filter = Filter::with_capacity(keys.max(FILTER_KEYS_MIN));
+        let filter = filter_for(before.len().saturating_add(expected.changes));
         let database = open_database(&file, self.home.cache_bytes / UNFINISHED_CACHE_PART);
         let database = database.map_err(Fault::unwritten)?;
         let done = {
@@ -506,8 +504,7 @@ impl Merge<'_> {
         if !is_full || (is_largest && self.filter_keys < len.saturating_mul(2)) {
             return Ok(());
         }
-        let keys = usize::try_from(len.saturating_mul(2)).unwrap_or(usize::MAX);
-        let mut filter = Filter::with_capacity(keys.max(FILTER_KEYS_MIN));
+        let mut filter = filter_for(len.saturating_mul(2));
         for found in self.entries.iter().map_err(in_storage)? {
             let (full, _) = found.map_err(in_storage)?;
             let Some((bucket, key)) = full.value().split_first_chunk() else {
@@ -579,6 +576,12 @@ impl<E: From<Fault>> Failed<E> {
     }
 }
 
+/// An empty filter for so many keys, if that is not too many.
+pub(super) fn filter_for(keys: u64) -> Filter {
+    let keys = usize::try_from(keys).unwrap_or(usize::MAX);
+    Filter::with_capacity(keys.clamp(FILTER_KEYS_MIN, FILTER_KEYS_MAX))
+}
+
 /// Fills a new database with empty tables.
 pub(super) fn make_tables(database: &Database, file: &CheckedFile) -> Result<(), Fault> {
     let transaction = begin(database, file)?;
@@ -648,6 +651,7 @@ const ENTRY_BYTES_EXPECTED: u64 = 128;
 /// Kept free beyond what a merge seems to need.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 /// The largest filter; of more keys it denies fewer.
-const FILTER_BYTES_MAX: usize = 64 << 20;
+pub(super) const FILTER_BYTES_MAX: usize = 64 << 20;
+const FILTER_KEYS_MAX: usize = FILTER_BYTES_MAX * 8 / BITS_PER_KEY;
 /// What the smallest filter is good for.
 const FILTER_KEYS_MIN: usize = 10_000;

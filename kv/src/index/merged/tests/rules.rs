@@ -388,6 +388,16 @@ fn views_are_read_by_many_threads_while_merges_go_on() {
     });
 }
 
+#[test]
+fn the_filter_takes_no_more_memory_than_is_said() {
+    use crate::index::merged::merge::{FILTER_BYTES_MAX, filter_for};
+
+    assert_eq!(filter_for(u64::MAX).byte_len(), FILTER_BYTES_MAX);
+    let some = filter_for(1_000_000);
+    assert!((1_000_000..1_100_000).contains(&some.capacity()));
+    assert_eq!(filter_for(0), filter_for(10_000));
+}
+
 /// The spread of the last merge, and what is read of former files, decide.
 #[test]
 fn an_index_is_written_anew_when_that_costs_less() {
