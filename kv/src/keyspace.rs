@@ -131,6 +131,8 @@ pub(crate) struct Keyspace {
     victims: AtomicUsize,
     /// What is alive of the merged segments, as note_victims found it.
     live_bytes: AtomicU64,
+    /// Garbage about which writers could do nothing when they last looked.
+    accepted_garbage: AtomicU64,
     /// Levels that have been replaced and may still be in use.
     superseded_levels: Mutex<Vec<Weak<Levels>>>,
     /// The runs of merged segments that were asked for, by the base of their segment.

@@ -20,6 +20,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use cairn_log::SegmentSpan;
@@ -87,10 +88,17 @@ impl Keyspace {
         if postponed(self.write_oldest_run(&mut maintenance))? {
             return Ok(true);
         }
-        // Writers wait for garbage to go, and only then for more of it to be known.
-        let is_over = self.space(&self.levels.read()).is_over();
-        let worked = is_over && postponed(self.collect_garbage(&mut maintenance))?
+        // Writers wait for garbage to go, and only then for more of it to be known. What stands in the
+        // way of the one stops the other no longer than that.
+        let accepted = self.accepted_garbage.load(Ordering::Relaxed);
+        let space = self.space(&self.levels.read());
+        let collected = match space.is_over(accepted) {
+            true => postponed(self.collect_garbage(&mut maintenance)),
+            false => Ok(false),
+        };
+        let worked = matches!(collected, Ok(true))
             || postponed(self.merge_runs(&mut maintenance))?
+            || collected?
             || postponed(self.collect_garbage(&mut maintenance))?;
         if worked {
             self.note_victims(&maintenance);

@@ -108,6 +108,16 @@ impl Keyspace {
         levels: &Levels,
         covered: u64,
     ) -> MergeResult<Arc<View>> {
+        let merged = maintenance.merged.as_ref();
+        let merged_covered = merged.map_or(0, |merged| merged.view().covered());
+        if merged_covered != levels.covered() {
+            // A repair has failed half-way. An index of these runs alone would lack all older keys.
+            let what = format!(
+                "the merged index ends at offset {merged_covered}, and the runs begin at {}",
+                levels.covered()
+            );
+            return Err(LevelError::Merged(Fault::Other(what)).into());
+        }
         if maintenance.merged.is_none() {
             maintenance.merged = Some(self.new_merged()?);
         }

@@ -82,6 +82,7 @@ impl Keyspace {
             live: Mutex::default(),
             victims: AtomicUsize::new(0),
             live_bytes: AtomicU64::new(0),
+            accepted_garbage: AtomicU64::new(0),
             superseded_levels: Mutex::default(),
             archive: Mutex::default(),
         };

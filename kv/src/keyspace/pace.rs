@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use cairn_log::{Claim, Offset};
 
 use super::Keyspace;
-use super::maintain::postponed;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether the log has grown fast of late.
@@ -112,22 +111,31 @@ impl Keyspace {
     }
 
     /// Waits while there is too much garbage, as long as something can be done about it. What is in
-    /// the way of that is not the writers' to wait for: readers, snapshots, a lack of room for the
-    /// index.
+    /// the way of that is not the writers' to wait for: readers, snapshots, history, a full disk,
+    /// segments that are not dead enough. Then they go on until there is a good deal more of it.
     fn keep_space(&self) -> Result<()> {
-        while self.space(&self.levels.read()).is_over() {
+        loop {
+            let space = self.space(&self.levels.read());
+            let accepted = self.accepted_garbage.load(Ordering::Relaxed);
+            if !space.is_over(accepted) || self.log.is_disk_full() {
+                return Ok(());
+            }
             self.check_poison()?;
             let Some(mut maintenance) = self.maintenance.try_lock_for(LOOKS) else {
                 continue;
             };
-            let worked = postponed(self.collect_garbage(&mut maintenance))?
-                || postponed(self.merge_for_space(&mut maintenance))?;
+            let worked = match self.collect_garbage(&mut maintenance) {
+                Ok(false) => self.merge_for_space(&mut maintenance),
+                worked => worked,
+            };
             self.note_victims(&maintenance);
-            if !worked {
-                break;
-            }
+            let accepted = match worked {
+                Ok(true) => 0,
+                // Who maintains meets the failure again.
+                Ok(false) | Err(_) => space.garbage_bytes,
+            };
+            self.accepted_garbage.store(accepted, Ordering::Relaxed);
         }
-        Ok(())
     }
 }
 

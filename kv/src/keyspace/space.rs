@@ -18,8 +18,8 @@ use crate::index::levels::Levels;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Space {
     live_bytes: u64,
-    /// What is neither alive nor in memtables.
-    garbage_bytes: u64,
+    /// What is neither alive nor in memtables. Headers and what history keeps are some of it.
+    pub(super) garbage_bytes: u64,
     /// Of it, what no merge has counted. What collection has moved seems to be some.
     unmerged_bytes: u64,
 }
@@ -37,10 +37,15 @@ impl Space {
         self.unmerged_bytes >= part.max(UNMERGED_BYTES_MIN)
     }
 
-    /// Whether there is more garbage than writers may leave behind.
-    pub(super) fn is_over(self) -> bool {
-        let part = self.live_bytes / 4 * 3;
-        self.garbage_bytes > part.max(GARBAGE_BYTES_MIN)
+    /// Whether there is more garbage than writers may leave behind, and a third of that more than
+    /// they have `accepted` because nothing could be done about it.
+    pub(super) fn is_over(self, accepted: u64) -> bool {
+        let most = (self.live_bytes / 4 * 3).max(GARBAGE_BYTES_MIN);
+        let more = match accepted {
+            0 => most,
+            accepted => accepted.saturating_add(most / 3),
+        };
+        self.garbage_bytes > most.max(more)
     }
 }
 

@@ -91,6 +91,8 @@ pub(super) struct Merging {
     spread: Spread,
     /// Those made in place, many pages apart, since the file was written anew.
     changes: u64,
+    /// The last new file could not be written, and no merge was made since.
+    is_unwritten: bool,
     /// Databases whose files were written anew, while views read them. To close one is to write to
     /// it, which readers need not wait for.
     former: Vec<Arc<Database>>,
@@ -111,7 +113,8 @@ impl Merged {
         let changes = changes.saturating_add(merging.changes);
         let is_worth_it = changes.saturating_mul(ANEW_PART) >= keys;
         // Each has a cache of its own.
-        match is_worth_it && changes > 0 && keys > 0 && merging.former.is_empty() {
+        let is_possible = merging.former.is_empty() && !merging.is_unwritten;
+        match is_worth_it && is_possible && changes > 0 && keys > 0 {
             true => Way::Anew,
             false => Way::InPlace,
         }
@@ -192,6 +195,7 @@ impl Merged {
         let new = bytes_of(view.len().saturating_sub(before.len()));
         let written = (file.written_bytes() - written).saturating_sub(new);
         merging.spread = Spread::of(written, bytes_of(before.len()));
+        merging.is_unwritten = false;
         if merging.spread == Spread::Many {
             merging.changes = merging.changes.saturating_add(done.changes);
         }
@@ -208,6 +212,7 @@ impl Merged {
         let (view, spread) = match self.write_anew(before, expected, apply) {
             Ok(written) => written,
             Err(error) => {
+                merging.is_unwritten = true;
                 // If this fails, the next merge does it, or the next open.
                 let _ = self.home.vfs.remove(&self.home.unfinished());
                 return Err(Failed::Apply(error));
@@ -218,6 +223,7 @@ impl Merged {
         merging.former.push(Arc::clone(&before.database));
         merging.spread = spread;
         merging.changes = 0;
+        merging.is_unwritten = false;
         Ok(view)
     }
 

@@ -158,6 +158,31 @@ fn keys_are_counted_exactly_again_once_a_run_that_could_not_tell_is_made_anew() 
     assert_eq!(bucket.info().unwrap().keys, 20);
 }
 
+/// What a repair leaves that finds no room for a new index.
+#[test]
+fn no_index_is_made_of_the_newest_runs_alone() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let store = open(&disk);
+    let bucket = store.bucket("b").unwrap();
+    let keyspace = bucket.keyspace();
+    put(&bucket, 0..40, 1);
+    index(keyspace);
+    assert!(keyspace.levels.read().covered() > 0);
+    keyspace.maintenance.lock().merged = None;
+    put(&bucket, 40..80, 1);
+    // The first merge mends it.
+    index(keyspace);
+    index(keyspace);
+    assert!(keyspace.levels.read().runs.is_empty());
+    let all_there = |bucket: &Bucket| {
+        (0..80_u32).all(|number| bucket.get(number.to_be_bytes()).unwrap().is_some())
+    };
+    assert!(all_there(&bucket));
+    drop((store, bucket));
+    let store = open(&Arc::new(disk.process_death()));
+    assert!(all_there(&store.open_bucket("b").unwrap()));
+}
+
 #[test]
 fn a_merged_index_whose_state_cannot_be_read_is_made_anew_at_the_next_open() {
     let disk = Arc::new(SimulatedDisk::new(0));

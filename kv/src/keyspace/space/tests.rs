@@ -28,11 +28,18 @@ fn a_merge_is_worth_two_thirds_of_what_is_alive_but_no_crumbs() {
 
 #[test]
 fn writers_wait_at_three_quarters_and_for_merges_of_a_third() {
-    let is_over = |live, garbage| space(live, garbage, 0).is_over();
+    let is_over = |live, garbage| space(live, garbage, 0).is_over(0);
     assert!(!is_over(0, GARBAGE_BYTES_MIN));
     assert!(is_over(0, GARBAGE_BYTES_MIN + 1));
     assert!(!is_over(LIVE, 225 << 20));
     assert!(is_over(LIVE, (225 << 20) + 1));
+    let is_over = |garbage| space(LIVE, garbage, 0).is_over(400 << 20);
+    assert!(
+        !is_over(475 << 20),
+        "nothing could be done about most of it"
+    );
+    assert!(is_over((475 << 20) + 1));
+    assert!(!space(LIVE, 225 << 20, 0).is_over(1));
     let is_of_use = |live, unmerged| space(live, 1 << 40, unmerged).is_a_merge_of_use();
     assert!(!is_of_use(0, UNMERGED_BYTES_MIN - 1));
     assert!(!is_of_use(LIVE, (100 << 20) - 1));
@@ -103,6 +110,37 @@ fn runs_are_merged_for_the_garbage_that_this_makes_known() {
         assert!(merged(0..MERGED), "they are many");
         assert_eq!(merged(from..from + MORE), is_due);
     }
+}
+
+/// What nobody can collect is not waited for: not by looking for work again and again, and not while
+/// somebody else works.
+#[test]
+fn garbage_about_which_nothing_can_be_done_stops_nobody() {
+    let options = Store::options().threads(false).history_bytes_min(u64::MAX);
+    let vfs = Arc::new(MemoryDisk::default());
+    let store = options.open_on(vfs, "/store").unwrap();
+    let bucket = store.bucket("b").unwrap();
+    let keyspace = bucket.keyspace();
+    for _ in 0..6 {
+        put_all(&bucket, 0..40_000, &[7; 1_000]);
+    }
+    write_runs(&bucket);
+    keyspace
+        .merge_for_space(&mut keyspace.maintenance.lock())
+        .unwrap();
+    keyspace.note_victims(&keyspace.maintenance.lock());
+    let space = || keyspace.space(&keyspace.levels.read());
+    assert!(space().is_over(0), "history keeps all of it");
+    put_all(&bucket, 0..1_000, &[7; 1_000]);
+    keyspace.seal_if_full(cairn_log::Claim::Write).unwrap();
+    keyspace.make_room(cairn_log::Claim::Write, 1_000).unwrap();
+    let accepted = keyspace.accepted_garbage.load(Ordering::Relaxed);
+    assert!(accepted > GARBAGE_BYTES_MIN, "{accepted}");
+    // As if a merge were going on.
+    let maintenance = keyspace.maintenance.lock();
+    let room = keyspace.make_room(cairn_log::Claim::Write, 1_000);
+    room.unwrap();
+    drop(maintenance);
 }
 
 /// By all files of the partition. One may go between the two looks.

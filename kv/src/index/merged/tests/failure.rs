@@ -166,8 +166,16 @@ fn a_disk_that_fills_up_while_the_index_is_written_anew_changes_nothing() {
         let names = vfs.list(Path::new("")).unwrap();
         assert_eq!(names.len(), 1, "{names:?}: what was written is in the way");
         assert_eq!(read(&merged.view()).unwrap(), model);
-        let view = merge_by(Way::Anew, &merged, &changes, &after).unwrap();
+        let many = Expected {
+            changes: 1_000,
+            ..Expected::default()
+        };
+        // There may be room for less.
+        assert_eq!(merged.way(many), Way::InPlace);
+        let view = merge(&merged, &changes, &after).unwrap();
         assert_eq!(read(&view).unwrap(), after);
+        drop(view);
+        assert_eq!(merged.way(many), Way::Anew);
     }
     assert!(failed > 1, "{failed} failures");
 }
