@@ -148,6 +148,7 @@ impl Keyspace {
         self.signal.raise();
         let buckets = opening.finish()?;
         *self.live.lock() = buckets.values().cloned().collect();
+        self.note_victims(&self.maintenance.lock());
         Ok(buckets)
     }
 

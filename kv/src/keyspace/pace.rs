@@ -116,6 +116,10 @@ impl Keyspace {
     fn keep_space(&self) -> Result<()> {
         loop {
             let space = self.space(&self.levels.read());
+            if !space.is_over(0) {
+                self.accepted_garbage.store(0, Ordering::Relaxed);
+                return Ok(());
+            }
             let accepted = self.accepted_garbage.load(Ordering::Relaxed);
             if !space.is_over(accepted) || self.log.is_disk_full() {
                 return Ok(());
@@ -132,7 +136,7 @@ impl Keyspace {
             let accepted = match worked {
                 Ok(true) => 0,
                 // Who maintains meets the failure again.
-                Ok(false) | Err(_) => space.garbage_bytes,
+                Ok(false) | Err(_) => self.space(&self.levels.read()).garbage_bytes,
             };
             self.accepted_garbage.store(accepted, Ordering::Relaxed);
         }

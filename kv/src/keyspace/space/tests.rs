@@ -143,6 +143,49 @@ fn garbage_about_which_nothing_can_be_done_stops_nobody() {
     drop(maintenance);
 }
 
+/// Writers would take all of a store that is opened for garbage about which nothing can be done.
+#[test]
+fn a_store_that_is_opened_knows_what_is_alive_in_it() {
+    let vfs = Arc::new(MemoryDisk::default());
+    let open = || {
+        let options = Store::options().threads(false);
+        let vfs = Arc::clone(&vfs) as Arc<dyn Vfs>;
+        options.open_on(vfs, "/store").unwrap()
+    };
+    let space = |store: &Store| {
+        let bucket = store.bucket("b").unwrap();
+        let keyspace = bucket.keyspace();
+        keyspace.space(&keyspace.levels.read())
+    };
+    let before = {
+        let store = open();
+        let bucket = store.bucket("b").unwrap();
+        for _ in 0..2 {
+            put_all(&bucket, 0..150_000, &[7; 300]);
+        }
+        write_runs(&bucket);
+        let keyspace = bucket.keyspace();
+        let merged = keyspace.merge_for_space(&mut keyspace.maintenance.lock());
+        assert!(merged.unwrap());
+        keyspace.note_victims(&keyspace.maintenance.lock());
+        space(&store)
+    };
+    assert!(before.live_bytes > 150_000 * 300 && !before.is_over(0));
+    assert_eq!(space(&open()), before);
+}
+
+#[test]
+fn garbage_that_has_gone_is_no_longer_accepted() {
+    let vfs = Arc::new(MemoryDisk::default());
+    let options = Store::options().threads(false);
+    let bucket = options.open_on(vfs, "/store").unwrap().bucket("b").unwrap();
+    let keyspace = bucket.keyspace();
+    let accepted = &keyspace.accepted_garbage;
+    accepted.store(1 << 40, Ordering::Relaxed);
+    keyspace.make_room(cairn_log::Claim::Write, 1_000).unwrap();
+    assert_eq!(accepted.load(Ordering::Relaxed), 0);
+}
+
 /// By all files of the partition. One may go between the two looks.
 fn taken(disk: &dyn Vfs) -> u64 {
     let directory = Path::new("/store/p0000");
