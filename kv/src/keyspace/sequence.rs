@@ -22,41 +22,34 @@
 //! be durable yet. They are answered once it is, by a barrier of the log that leads a sync if it
 //! must; if it is lost they turn into `Poisoned`. Who asked for `Buffered` is answered at once.
 
-use std::cell::Cell;
+mod draft;
+mod judge;
+mod topic;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cairn_log::{Appended, BatchBuffer, Claim, Offset};
-use smallvec::SmallVec;
+use cairn_log::Appended;
 
+pub(super) use self::draft::Draft;
+use self::draft::ENTRIES_AHEAD;
+use self::judge::Judging;
+pub(crate) use self::topic::Placed;
 use super::{Keyspace, Sequencer};
-use crate::batch::{EffectRef, Expect, OperationRef, PutOptions};
+use crate::batch::{Expect, OperationRef};
 use crate::bucket::state::BucketState;
-use crate::clock::BelievedClock;
 use crate::commit::{Commit, Receipt, Then};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::hash::HashSeed;
 use crate::index::levels::Levels;
 use crate::index::members::Members;
 use crate::index::memtable::Memtable;
-use crate::index::versions::{Kind, Location};
-use crate::record::{Body, BucketId, LargePut, Origin, Put, Record};
-use crate::topic;
-use crate::transaction::scanned::{Overtaken, Scanned};
+use crate::index::versions::Location;
+use crate::record::BucketId;
+use crate::transaction::scanned::Scanned;
 use crate::version::{Durability, Version};
 
 /// What must hold of a key for a write to happen.
 pub(crate) type Condition<'a> = (&'a [u8], &'a Expect);
-
-/// A record of a topic that has its place: where its batch stands and ends.
-pub(crate) struct Placed {
-    pub(crate) at: Offset,
-    pub(crate) end: Offset,
-    pub(crate) commit: Commit,
-}
-
-/// The log's segment has no room for so many bytes.
-struct NoRoom(usize);
 
 impl Keyspace {
     /// Orders one atomic write. What it holds has been checked at the door.
@@ -179,119 +172,6 @@ impl Keyspace {
         }
     }
 
-    /// Appends a record to a topic of the partition.
-    ///
-    /// Cost: that of a put, but encoded under the sequencer's lock, since the record says where it
-    /// stands.
-    ///
-    /// # Errors
-    ///
-    /// Those of a write without conditions.
-    pub(crate) fn append_topic(
-        self: &Arc<Self>,
-        topics: &Arc<BucketState>,
-        topic: &str,
-        data: &[u8],
-        durability: Durability,
-    ) -> Result<Placed> {
-        self.seal_if_full(Claim::Write)?;
-        loop {
-            match self.place_topic(topics, topic, data, durability)? {
-                Ok(placed) => return Ok(placed),
-                Err(NoRoom(bytes)) => self.make_room(Claim::Write, bytes)?,
-            }
-        }
-    }
-
-    /// [`Keyspace::append_topic`], unless it would have to wait; `None` then.
-    pub(crate) fn try_append_topic(
-        self: &Arc<Self>,
-        topics: &Arc<BucketState>,
-        topic: &str,
-        data: &[u8],
-        durability: Durability,
-    ) -> Result<Option<Placed>> {
-        if self.is_full() {
-            return Ok(None);
-        }
-        Ok(self.place_topic(topics, topic, data, durability)?.ok())
-    }
-
-    fn place_topic(
-        self: &Arc<Self>,
-        topics: &Arc<BucketState>,
-        topic: &str,
-        data: &[u8],
-        durability: Durability,
-    ) -> Result<std::result::Result<Placed, NoRoom>> {
-        let options = PutOptions::default();
-        let mut sequencer = self.sequencer.lock();
-        self.check_poison()?;
-        // Nothing else is appended under the lock, but another segment may begin.
-        let at = self.log.end();
-        let key = topic::key_at(topic, at);
-        let effect = EffectRef::Put {
-            value: data,
-            options: &options,
-        };
-        let operation = std::iter::once(OperationRef { key: &key, effect });
-        let draft = Draft::encode(topics.id, operation, &self.clock, self.seed);
-        self.check_size(&draft)?;
-        let (now_ms, log_durability) = (self.clock.now_ms(), durability.into());
-        let appended = self
-            .log
-            .try_append_at(at, &draft.buffer, now_ms, log_durability)?;
-        let Some(appended) = appended else {
-            return Ok(Err(NoRoom(draft.buffer.byte_len())));
-        };
-        self.apply(&mut sequencer, topics, &draft, &appended, now_ms);
-        drop(sequencer);
-        draft.recycle();
-        let receipt = Receipt {
-            version: Version::new(at.get()),
-            durability,
-            existed: false,
-        };
-        Ok(Ok(Placed {
-            at,
-            end: appended.end,
-            commit: Commit::pending(appended.commit, Then::Written(receipt)),
-        }))
-    }
-
-    /// Finds the newest versions that the write is judged by, as far as that can be done without
-    /// the sequencer's lock: older levels may have to read the disk.
-    fn look_up<'a>(
-        &self,
-        bucket: BucketId,
-        draft: &Draft<'a>,
-        conditions: impl Iterator<Item = Condition<'a>>,
-        scanned: Option<&'a Scanned>,
-    ) -> Result<Judging<'a>> {
-        let levels = Arc::clone(&self.levels.read());
-        let mut judging = Judging {
-            levels,
-            scanned,
-            conditions: SmallVec::new(),
-            deletes: SmallVec::new(),
-        };
-        for (key, expect) in conditions {
-            let hash = self.seed.hash(bucket, key);
-            let newest = self.newest_in(&judging.levels, hash, bucket, key)?;
-            judging
-                .conditions
-                .push((LookedUp { key, hash, newest }, expect));
-        }
-        if draft.has_deletes {
-            for entry in draft.entries.iter().filter(|entry| entry.is_delete()) {
-                let (key, hash) = (entry.key, entry.hash);
-                let newest = self.newest_in(&judging.levels, hash, bucket, key)?;
-                judging.deletes.push(LookedUp { key, hash, newest });
-            }
-        }
-        Ok(judging)
-    }
-
     fn try_sequence(
         self: &Arc<Self>,
         bucket: &Arc<BucketState>,
@@ -344,66 +224,6 @@ impl Keyspace {
         };
         let commit = Commit::pending(appended.commit, Then::Written(receipt));
         Ok(Attempt::Answered(commit))
-    }
-
-    /// Checks conditions and what was scanned, and whether what is to be deleted exists. `None` if what was looked up
-    /// has been overtaken: a memtable that was written to since is no longer in memory.
-    fn judge(&self, bucket: BucketId, judging: &Judging<'_>, now_ms: u64) -> Option<Judged> {
-        let mut judged = Judged {
-            refusal: None,
-            cause: 0,
-            existed: false,
-        };
-        if judging.is_empty() {
-            return Some(judged);
-        }
-        let levels = self.levels.read();
-        let looked_into = judging.levels.active();
-        let is_kept = |memtable: &Arc<Memtable>| Arc::ptr_eq(memtable, looked_into);
-        if !levels.memtables.iter().any(is_kept) {
-            return None;
-        }
-        let newest = |looked_up: &LookedUp<'_>| {
-            let LookedUp { key, hash, newest } = *looked_up;
-            let found = levels.locate_in_memory(hash, bucket, key, u64::MAX);
-            if found.location.version > newest.version {
-                found.location
-            } else {
-                newest
-            }
-        };
-        for (looked_up, expect) in &judging.conditions {
-            let newest = newest(looked_up);
-            let current = if newest.is_live(now_ms) {
-                newest.version
-            } else {
-                0
-            };
-            if !expect.holds(Version::new(current)) {
-                let (key, current) = (looked_up.key, Version::new(current));
-                judged.refusal = Some(match judging.scanned {
-                    None => Error::version_mismatch(key, current),
-                    Some(_) => Error::overtaken(key, current),
-                });
-                judged.cause = newest.version;
-                return Some(judged);
-            }
-            judged.cause = judged.cause.max(newest.version);
-        }
-        if let Some(scanned) = judging.scanned {
-            if let Some(Overtaken { refusal, cause }) = scanned.judge(now_ms) {
-                judged.refusal = Some(refusal);
-                judged.cause = cause;
-                return Some(judged);
-            }
-            judged.cause = judged.cause.max(scanned.cause());
-        }
-        for looked_up in &judging.deletes {
-            let newest = newest(looked_up);
-            judged.existed |= newest.is_live(now_ms);
-            judged.cause = judged.cause.max(newest.version);
-        }
-        Some(judged)
     }
 
     /// Enters a batch into the memtable.
@@ -533,160 +353,6 @@ enum Attempt {
     /// What it was judged by is too old: look it up again.
     Overtaken,
 }
-
-/// What a write is judged by, looked up without the sequencer's lock.
-struct Judging<'a> {
-    levels: Arc<Levels>,
-    /// Of a transaction.
-    scanned: Option<&'a Scanned>,
-    conditions: SmallVec<[(LookedUp<'a>, &'a Expect); 1]>,
-    deletes: SmallVec<[LookedUp<'a>; 1]>,
-}
-
-struct LookedUp<'a> {
-    key: &'a [u8],
-    hash: u64,
-    newest: Location,
-}
-
-impl Judging<'_> {
-    fn is_empty(&self) -> bool {
-        self.conditions.is_empty() && self.deletes.is_empty() && self.scanned.is_none()
-    }
-}
-
-/// What the checks under the lock found.
-struct Judged {
-    refusal: Option<Error>,
-    /// The newest version that the answer rests on.
-    cause: u64,
-    /// Whether a key to be deleted exists.
-    existed: bool,
-}
-
-/// A batch encoded for the log, and what will be entered of it.
-pub(super) struct Draft<'a> {
-    bucket: BucketId,
-    pub(super) buffer: BatchBuffer,
-    entries: SmallVec<[DraftEntry<'a>; 1]>,
-    has_puts: bool,
-    has_deletes: bool,
-}
-
-struct DraftEntry<'a> {
-    key: &'a [u8],
-    hash: u64,
-    /// The version is still open, and `record` counts from the start of the batch.
-    after: Location,
-}
-
-impl DraftEntry<'_> {
-    fn is_delete(&self) -> bool {
-        self.after.kind == Kind::Tombstone
-    }
-}
-
-impl<'a> Draft<'a> {
-    pub(super) fn encode(
-        bucket: BucketId,
-        operations: impl ExactSizeIterator<Item = OperationRef<'a>>,
-        clock: &BelievedClock,
-        seed: HashSeed,
-    ) -> Draft<'a> {
-        let mut buffer = BUFFER.take().unwrap_or_default();
-        let mut entries = SmallVec::with_capacity(operations.len());
-        let (mut has_puts, mut has_deletes) = (false, false);
-        for operation in operations {
-            let place = buffer.next_place();
-            let key = operation.key;
-            let mut after = Location {
-                record: u64::from(place),
-                ..Location::NONE
-            };
-            let body = match operation.effect {
-                EffectRef::Put { value, options } => {
-                    has_puts = true;
-                    after.kind = Kind::Value;
-                    after.value_bytes = value.len() as u64;
-                    after.expires_ms = options.ttl_ms.map_or(0, |ttl| clock.deadline_ms(ttl));
-                    let attributes = options.attributes.block();
-                    Body::Put(Put {
-                        key,
-                        attributes,
-                        expires_ms: after.expires_ms,
-                        value,
-                    })
-                }
-                EffectRef::LargePut { large, options } => {
-                    has_puts = true;
-                    after.kind = Kind::Large;
-                    after.value_bytes = large.size;
-                    after.expires_ms = options.ttl_ms.map_or(0, |ttl| clock.deadline_ms(ttl));
-                    Body::LargePut(LargePut {
-                        key,
-                        attributes: options.attributes.block(),
-                        expires_ms: after.expires_ms,
-                        large: *large,
-                    })
-                }
-                EffectRef::Delete => {
-                    has_deletes = true;
-                    let expired = false;
-                    Body::Delete { key, expired }
-                }
-            };
-            let record = Record {
-                origin: Origin::Here { place },
-                bucket,
-                body,
-            };
-            buffer.record(|bytes| record.encode(bytes));
-            let hash = seed.hash(bucket, key);
-            entries.push(DraftEntry { key, hash, after });
-        }
-        Draft {
-            bucket,
-            buffer,
-            entries,
-            has_puts,
-            has_deletes,
-        }
-    }
-
-    /// Has brought in what entering some of its keys will ask, without waiting for it.
-    fn prefetch(&self, memtable: &Memtable, from: usize) {
-        for entry in self.entries.iter().skip(from).take(ENTRIES_AHEAD) {
-            memtable.prefetch(entry.hash);
-        }
-    }
-
-    /// Deletes may take from the reserve: a full disk is freed by them.
-    fn claim(&self) -> Claim {
-        if self.has_puts {
-            Claim::Write
-        } else {
-            Claim::Delete
-        }
-    }
-
-    /// Keeps the buffer for this thread's next write, unless it has grown large.
-    pub(super) fn recycle(mut self) {
-        if self.buffer.byte_len() <= BUFFER_BYTES_KEPT {
-            self.buffer.clear();
-            BUFFER.set(Some(self.buffer));
-        }
-    }
-}
-
-thread_local! {
-    static BUFFER: Cell<Option<BatchBuffer>> = const { Cell::new(None) };
-}
-
-/// Keys of a batch whose places are fetched before those before them are entered.
-const ENTRIES_AHEAD: usize = 8;
-
-/// The largest batch whose buffer a thread keeps.
-const BUFFER_BYTES_KEPT: usize = 256 << 10;
 
 impl From<Durability> for cairn_log::Durability {
     fn from(durability: Durability) -> cairn_log::Durability {
