@@ -6,7 +6,7 @@ use cairn_log::vfs::simulated::{SimulatedDisk, Survival};
 
 use super::*;
 use crate::index::hash::HashSeed;
-use crate::index::merged::merge::Merge;
+use crate::index::merged::merge::changes::Merge;
 use crate::testing::{Random, seeds};
 
 mod crash;

@@ -1,7 +1,7 @@
 //! What a merge does and what a view shows.
 
 use super::*;
-use crate::index::merged::merge::Outcome;
+use crate::index::merged::merge::changes::Outcome;
 
 const B: BucketId = BucketId(2);
 
