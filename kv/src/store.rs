@@ -1,37 +1,32 @@
 //! A store: a log, a keyspace for each of its partitions, and the catalogue of buckets.
 
+mod buckets;
+mod topics;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cairn_log::vfs::Vfs;
-use cairn_log::{Claim, Clock, Log};
+use cairn_log::{Clock, Log};
 use parking_lot::{Mutex, RwLock};
 
 use crate::background;
-use crate::bucket::name::BucketName;
-use crate::bucket::options::BucketOptions;
 use crate::bucket::state::BucketState;
-use crate::bucket::{Bucket, BucketInfo};
-use crate::catalogue::{Catalogue, Named};
+use crate::catalogue::Catalogue;
 use crate::clock::BelievedClock;
-use crate::commit::Commit;
 use crate::digest::{Digesting, StateDigest};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::keyspace::buckets::Dropping;
-use crate::limits::VALUE_RECORD_BYTES_MAX;
 use crate::options::Options;
 use crate::scan::{Entries, Scan};
 use crate::status::{PartitionStatus, Status, Verified};
-use crate::topic::{self, Appended, LogRecord, LogScan};
-use crate::version::Durability;
 
 /// An embedded key-value store whose write-ahead log is the database.
 ///
-/// Cheap to clone, and usable from any number of threads. Clones and [`Bucket`]s keep it open;
-/// when the last of them is dropped the store is closed as by [`Store::close`].
+/// Cheap to clone, and usable from any number of threads. Clones and [`Bucket`](crate::Bucket)s
+/// keep it open; when the last of them is dropped the store is closed as by [`Store::close`].
 ///
 /// ```
 /// let store = cairn_kv::Store::memory();
@@ -122,217 +117,9 @@ impl Store {
         })))
     }
 
-    /// The bucket of this name, created with default options if there is none.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidArgument` if the name is not allowed; `DiskFull`, `Poisoned`, `OutcomeUnknown`.
-    pub fn bucket(&self, name: &str) -> Result<Bucket> {
-        let (state, _) = self.0.open_or_create(name, BucketOptions::default())?;
-        Ok(self.handle(state))
-    }
-
-    /// The bucket of this name.
-    ///
-    /// # Errors
-    ///
-    /// `BucketNotFound`; `InvalidArgument` if the name is not allowed; `Poisoned`.
-    pub fn open_bucket(&self, name: &str) -> Result<Bucket> {
-        let name = BucketName::new(name)?;
-        self.0.existing(&name).map(|state| self.handle(state))
-    }
-
-    /// The bucket of this name, and whether it was created by this call. Of several calls at once,
-    /// one creates it.
-    ///
-    /// # Errors
-    ///
-    /// `BucketExists` if it exists with other options; `InvalidArgument` if the name is not
-    /// allowed; `DiskFull`, `Poisoned`, `OutcomeUnknown`.
-    pub fn create_bucket(&self, name: &str, options: BucketOptions) -> Result<(Bucket, bool)> {
-        let (state, created) = self.0.open_or_create(name, options)?;
-        if state.options != options {
-            let message = format!("the bucket {name:?} exists with other options");
-            return Err(Error::new(ErrorKind::BucketExists, message));
-        }
-        Ok((self.handle(state), created))
-    }
-
-    /// All buckets, in byte order of their names.
-    ///
-    /// # Errors
-    ///
-    /// None but those of the disk.
-    pub fn buckets(&self) -> Result<Vec<BucketInfo>> {
-        let mut infos = Vec::new();
-        for state in self.0.visible_buckets() {
-            match self.handle(state).info() {
-                Ok(info) => infos.push(info),
-                Err(error) if error.kind() == ErrorKind::BucketNotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(infos)
-    }
-
-    /// Removes a bucket; with `force`, also if it holds keys or has snapshots, which go with it.
-    /// Blocks until that is durable.
-    ///
-    /// # Errors
-    ///
-    /// `BucketNotFound`; `BucketNotEmpty`; `DiskFull`, `Poisoned`, `OutcomeUnknown`.
-    pub fn remove_bucket(&self, name: &str, force: bool) -> Result<()> {
-        let name = BucketName::new(name)?;
-        loop {
-            let state = self.0.existing(&name)?;
-            let keyspace = self.0.keyspace(&state);
-            let written = if force {
-                None
-            } else {
-                Some(keyspace.check_empty(&state)?)
-            };
-            let dropping = {
-                let mut catalogue = self.0.catalogue.write();
-                if !catalogue.is_live(&state) {
-                    continue;
-                }
-                let dropping = keyspace.try_drop(&state, written)?;
-                catalogue.strike(&state);
-                dropping
-            };
-            match dropping {
-                Dropping::Sequenced(commit) => {
-                    commit.wait()?;
-                    return Ok(());
-                }
-                Dropping::NoRoom(bytes) => {
-                    keyspace.log().make_room_claiming(Claim::Delete, bytes)?;
-                }
-                Dropping::Written => {}
-            }
-        }
-    }
-
     /// The number of partitions; they count from 0.
     pub fn partitions(&self) -> u16 {
         u16::try_from(self.0.keyspaces.len()).unwrap_or(u16::MAX)
-    }
-
-    /// Appends a record to a topic of a partition, and blocks until it survives a power loss.
-    ///
-    /// A topic comes into being with its first record. Its name has 1 to 255 bytes of UTF-8 without
-    /// control characters.
-    ///
-    /// ```
-    /// use cairn_kv::LogScan;
-    ///
-    /// let store = cairn_kv::Store::memory();
-    /// let appended = store.append(0, "orders", b"one")?;
-    /// let scan = LogScan { from: 0, limit: 10, topic: Some("orders".into()) };
-    /// let records = store.read_log(0, &scan)?;
-    /// assert_eq!((records[0].offset, &records[0].data[..]), (appended.offset, &b"one"[..]));
-    /// # Ok::<(), cairn_kv::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Store::submit_append`]; `OutcomeUnknown`.
-    pub fn append(&self, partition: u16, topic: &str, data: impl AsRef<[u8]>) -> Result<Appended> {
-        let (appended, commit) =
-            self.submit_append(partition, topic, data.as_ref(), Durability::Local)?;
-        commit.wait()?;
-        Ok(appended)
-    }
-
-    /// Gives a record of a topic its place, without waiting until it is acknowledged.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidArgument` if there is no such partition or the topic's name is not allowed;
-    /// `ValueTooLarge`; `DiskFull`, `Poisoned`.
-    pub fn submit_append(
-        &self,
-        partition: u16,
-        topic: &str,
-        data: &[u8],
-        durability: Durability,
-    ) -> Result<(Appended, Commit)> {
-        let keyspace = self.topics_of(partition, topic, data)?;
-        let name = BucketName::topics(partition);
-        let (topics, _) =
-            self.0
-                .open_or_create_in(name, BucketOptions::default(), Some(partition))?;
-        let placed = keyspace.append_topic(&topics, topic, data, durability)?;
-        Ok((Appended::of(&placed), placed.commit))
-    }
-
-    /// [`Store::submit_append`], unless that would wait for the disk or for work that is behind:
-    /// then nothing was done, and `None` says so. For callers that must not block.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Store::submit_append`].
-    pub fn try_submit_append(
-        &self,
-        partition: u16,
-        topic: &str,
-        data: &[u8],
-        durability: Durability,
-    ) -> Result<Option<(Appended, Commit)>> {
-        let keyspace = self.topics_of(partition, topic, data)?;
-        let name = BucketName::topics(partition);
-        let named = self.0.catalogue.read().named(name.as_str()).cloned();
-        let Some(Named::Live(topics)) = named else {
-            return Ok(None);
-        };
-        if !keyspace.is_durable(topics.created.version) {
-            return Ok(None);
-        }
-        let placed = keyspace.try_append_topic(&topics, topic, data, durability)?;
-        Ok(placed.map(|placed| (Appended::of(&placed), placed.commit)))
-    }
-
-    /// The partition, if it takes such a record.
-    fn topics_of(&self, partition: u16, topic: &str, data: &[u8]) -> Result<&Arc<Keyspace>> {
-        topic::check_topic(topic)?;
-        if data.len() > VALUE_RECORD_BYTES_MAX {
-            let message = format!(
-                "a record of {} bytes; the most is {VALUE_RECORD_BYTES_MAX}",
-                data.len()
-            );
-            return Err(Error::new(ErrorKind::ValueTooLarge, message));
-        }
-        self.0.partition(partition)
-    }
-
-    /// Reads durable records of the log of a partition, by offset: those of a topic, or all that
-    /// are there. Topic records keep the offset at which they were first written, and of a topic
-    /// they are there until its retention removes them; others, and what was removed, are there as
-    /// long as their part of the log is.
-    ///
-    /// Cost: of a topic, that of a scan. Of all records, a look-up for each topic if `from` lies
-    /// below what was dropped, and a walk over the batch headers of one segment.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidArgument` if there is no such partition or the topic's name is not allowed;
-    /// `Compacted` if records of the topic at or above `from` were removed, unless that is 0;
-    /// `Corrupt`, `Io`.
-    pub fn read_log(&self, partition: u16, scan: &LogScan) -> Result<Vec<LogRecord>> {
-        scan.topic.as_deref().map_or(Ok(()), topic::check_topic)?;
-        let keyspace = self.0.partition(partition)?;
-        let topics = match self.0.existing(&BucketName::topics(partition)) {
-            Ok(topics) => Some(topics),
-            Err(error) if error.kind() == ErrorKind::BucketNotFound => None,
-            Err(error) => return Err(error),
-        };
-        let catalogue = self.0.catalogue.read();
-        let names = catalogue
-            .live()
-            .map(|state| (state.id, state.name.as_str().to_owned()))
-            .collect();
-        drop(catalogue);
-        topic::read(keyspace, topics.as_ref(), &names, scan)
     }
 
     /// A hash of everything the store holds; see the digest module for what counts.
@@ -444,11 +231,6 @@ impl Store {
     pub(crate) fn keyspaces(&self) -> &[Arc<Keyspace>] {
         &self.0.keyspaces
     }
-
-    fn handle(&self, state: Arc<BucketState>) -> Bucket {
-        let keyspace = Arc::clone(self.0.keyspace(&state));
-        Bucket::new(Arc::clone(&self.0), keyspace, state)
-    }
 }
 
 impl Open {
@@ -463,7 +245,7 @@ impl Open {
 
     /// The history floor of a bucket's partition.
     #[cfg(test)]
-    fn floor(&self, bucket: &Bucket) -> u64 {
+    fn floor(&self, bucket: &crate::Bucket) -> u64 {
         self.keyspaces[usize::from(bucket.info().unwrap().partition)].floor()
     }
 
@@ -477,52 +259,6 @@ impl Open {
         levels.collect()
     }
 
-    /// The bucket of this name, once its creation is durable.
-    fn existing(&self, name: &BucketName) -> Result<Arc<BucketState>> {
-        let named = self.catalogue.read().named(name.as_str()).cloned();
-        let refusal = || Error::bucket_not_found(name.as_str());
-        match named {
-            Some(Named::Live(state)) => {
-                self.keyspace(&state).wait_durable(state.created.version)?;
-                Ok(state)
-            }
-            Some(Named::Former { partition, dropped }) => {
-                self.keyspaces[usize::from(partition)].wait_durable(dropped)?;
-                Err(refusal())
-            }
-            None => Err(refusal()),
-        }
-    }
-
-    fn open_or_create(
-        &self,
-        name: &str,
-        options: BucketOptions,
-    ) -> Result<(Arc<BucketState>, bool)> {
-        self.open_or_create_in(BucketName::new(name)?, options, None)
-    }
-
-    /// The system bucket that holds the snapshots of a partition's buckets, created if there is none.
-    pub(crate) fn snapshots_of(&self, partition: u16) -> Result<Arc<BucketState>> {
-        // It has no history of its own to lengthen that of the partition.
-        let options = BucketOptions {
-            history_ms: Some(0),
-            ..BucketOptions::default()
-        };
-        let name = BucketName::snapshots(partition);
-        let (system, _) = self.open_or_create_in(name, options, Some(partition))?;
-        Ok(system)
-    }
-
-    /// The same, if there is one.
-    pub(crate) fn known_snapshots_of(&self, partition: u16) -> Result<Option<Arc<BucketState>>> {
-        match self.existing(&BucketName::snapshots(partition)) {
-            Ok(system) => Ok(Some(system)),
-            Err(error) if error.kind() == ErrorKind::BucketNotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The partition of this number.
     fn partition(&self, number: u16) -> Result<&Arc<Keyspace>> {
         let count = self.keyspaces.len();
@@ -530,70 +266,6 @@ impl Open {
             let message = format!("there is no partition {number}; the store has {count}, from 0");
             Error::invalid(message)
         })
-    }
-
-    /// The bucket of this name, created in `partition` or wherever it fits.
-    fn open_or_create_in(
-        &self,
-        name: BucketName,
-        options: BucketOptions,
-        partition: Option<u16>,
-    ) -> Result<(Arc<BucketState>, bool)> {
-        loop {
-            match self.existing(&name) {
-                Err(error) if error.kind() == ErrorKind::BucketNotFound => {}
-                existing => return existing.map(|state| (state, false)),
-            }
-            let mut catalogue = self.catalogue.write();
-            if let Some(Named::Live(_)) = catalogue.named(name.as_str()) {
-                continue;
-            }
-            let partitions = u16::try_from(self.keyspaces.len()).unwrap_or(u16::MAX);
-            let partition =
-                partition.unwrap_or_else(|| catalogue.partition_for(name.as_str(), partitions));
-            let keyspace = &self.keyspaces[usize::from(partition)];
-            let id = catalogue.next_id()?;
-            let Some((state, commit)) = keyspace.try_create(id, &name, options)? else {
-                drop(catalogue);
-                keyspace.log().make_room(LONE_RECORD_BYTES_MAX)?;
-                continue;
-            };
-            catalogue.enter(Arc::clone(&state));
-            drop(catalogue);
-            commit.wait()?;
-            return Ok((state, true));
-        }
-    }
-
-    /// The buckets that readers see, in byte order of their names, without system buckets.
-    fn visible_buckets(&self) -> Vec<Arc<BucketState>> {
-        let watermark = |keyspace: &Arc<Keyspace>| keyspace.watermark();
-        let mut buckets = self.buckets_at(watermark, |&watermark| watermark).1;
-        buckets.retain(|state| !state.name.is_system());
-        buckets
-    }
-
-    /// Looks at each partition, and lists the buckets that a reader at those watermarks sees, in
-    /// byte order of their names.
-    fn buckets_at<T>(
-        &self,
-        look: impl Fn(&Arc<Keyspace>) -> T,
-        watermark: impl Fn(&T) -> u64,
-    ) -> (Vec<T>, Vec<Arc<BucketState>>) {
-        // No drop is sequenced meanwhile, so none can be visible that is not listed yet.
-        let catalogue = self.catalogue.read();
-        let looks: Vec<T> = self.keyspaces.iter().map(look).collect();
-        let mut buckets: Vec<_> = catalogue.live().cloned().collect();
-        for (keyspace, look) in self.keyspaces.iter().zip(&looks) {
-            buckets.extend(keyspace.dropped_but_visible(watermark(look)));
-        }
-        buckets.retain(|state| {
-            let look = &looks[usize::from(state.partition)];
-            state.is_visible(watermark(look))
-        });
-        buckets.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
-        buckets.dedup_by_key(|state| state.id);
-        (looks, buckets)
     }
 
     fn close(&self) -> Result<()> {
@@ -647,9 +319,6 @@ fn partition_status(keyspace: &Keyspace) -> PartitionStatus {
         index: keyspace.index_status(),
     }
 }
-
-/// At least what a batch of one bucket record takes in the log.
-const LONE_RECORD_BYTES_MAX: usize = 256;
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
