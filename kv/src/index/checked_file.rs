@@ -69,6 +69,9 @@
 //! a shared lock for the look-up of each sum, which is not held while the disk is read.
 
 mod frozen;
+mod header;
+mod layout;
+mod seal;
 mod sums;
 
 use std::io;
@@ -79,6 +82,9 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) use self::frozen::Frozen;
+use self::header::HEADER_PLACES;
+use self::layout::{is_whole_pages, logical_length, pages_of, physical_length, place_of, runs};
+use self::seal::{CRC_AT, Seal};
 use self::sums::Sums;
 use cairn_log::vfs::{File, SECTOR_BYTES, SyncSite};
 
@@ -359,141 +365,6 @@ impl Inner {
         self.sums.write_changed(&*self.file, &self.name)?;
         self.file.sync_data(SYNC)
     }
-
-    fn read_header(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let from = to_usize(offset)?;
-        let to = from + out.len();
-        if to > HEADER_BYTES_MAX {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let _sequence = self.header.lock();
-        let mut newest: Option<(u64, [u8; SECTOR_BYTES])> = None;
-        for place in HEADER_PLACES {
-            let Some((sequence, sector)) = self.header_slot(place)? else {
-                continue;
-            };
-            if newest.as_ref().is_none_or(|(other, _)| *other < sequence) {
-                newest = Some((sequence, sector));
-            }
-        }
-        let Some((_, sector)) = newest else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{}: damaged page at offset {}", self.name, place_of(0)),
-            ));
-        };
-        out.copy_from_slice(&sector[from..to]);
-        Ok(())
-    }
-
-    /// A slot of page 0 and its sequence, or `None` if it is torn or damaged.
-    fn header_slot(&self, place: u64) -> io::Result<Option<(u64, [u8; SECTOR_BYTES])>> {
-        let mut sector = [0; SECTOR_BYTES];
-        self.file.read_exact_at(&mut sector, place)?;
-        let sequence = u64_at(&sector, HEADER_BYTES_MAX);
-        let is_whole =
-            is_zeros(&sector) || (self.seal.is_sealed(place, &sector) && sequence < u64::MAX);
-        Ok(is_whole.then_some((sequence, sector)))
-    }
-
-    fn write_header(&self, data: &[u8]) -> io::Result<()> {
-        let mut newest = self.header.lock();
-        let sequence = *newest + 1;
-        if sequence == u64::MAX {
-            return Err(no_sequence(&self.name));
-        }
-        let mut sector = [0; SECTOR_BYTES];
-        sector[..data.len()].copy_from_slice(data);
-        sector[HEADER_BYTES_MAX..HEADER_BYTES_MAX + 8].copy_from_slice(&sequence.to_le_bytes());
-        for place in HEADER_PLACES {
-            self.seal.seal(place, &mut sector);
-            self.file.write_at(&sector, place)?;
-            *newest = sequence;
-        }
-        Ok(())
-    }
-}
-
-/// Binds sums to a file and to places in it.
-#[derive(Clone, Copy, Debug)]
-struct Seal(u64);
-
-impl Seal {
-    /// The sum of a page that stands there; never 0.
-    fn page_sum(self, place: u64, bytes: &[u8]) -> u32 {
-        (crc32fast::hash(bytes) ^ self.mask(place)).max(1)
-    }
-
-    /// Fills in a sector's last four bytes.
-    fn seal(self, place: u64, sector: &mut [u8; SECTOR_BYTES]) {
-        let crc = crc32fast::hash(&sector[..CRC_AT]) ^ self.mask(place);
-        sector[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-    }
-
-    fn is_sealed(self, place: u64, sector: &[u8; SECTOR_BYTES]) -> bool {
-        crc32fast::hash(&sector[..CRC_AT]) ^ self.mask(place) == u32_at(sector, CRC_AT)
-    }
-
-    /// The finalizer of SplitMix64 over both numbers: places that differ in one bit get unrelated
-    /// masks.
-    fn mask(self, place: u64) -> u32 {
-        let mut mixed = self.0 ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed >> 32) as u32
-    }
-}
-
-/// Cuts a number of whole pages where groups end: the first page of each part, and the bytes of
-/// the buffer that hold it.
-fn runs(first: u64, bytes: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
-    let (mut page, mut at) = (first, 0);
-    std::iter::from_fn(move || {
-        let left = (bytes - at) / PAGE_BYTES;
-        let until_group_ends = GROUP_PAGES - to_usize(page % GROUP_PAGES as u64).ok()?;
-        let count = left.min(until_group_ends);
-        let run = (page, at..at + count * PAGE_BYTES);
-        page += count as u64;
-        at = run.1.end;
-        (count > 0).then_some(run)
-    })
-}
-
-/// Where a page stands in the file.
-const fn place_of(page: u64) -> u64 {
-    let group = page / GROUP_PAGES as u64;
-    let within = page % GROUP_PAGES as u64;
-    group_place(group) + (SUM_COPIES as u64 + within) * PAGE_BYTES as u64
-}
-
-/// Where a group begins in the file.
-const fn group_place(group: u64) -> u64 {
-    (1 + group * (GROUP_PAGES + SUM_COPIES) as u64) * PAGE_BYTES as u64
-}
-
-/// The length of the file that holds a logical one of whole pages.
-const fn physical_length(logical: u64) -> u64 {
-    match pages_of(logical) {
-        0 => PAGE_BYTES as u64,
-        pages => place_of(pages - 1) + PAGE_BYTES as u64,
-    }
-}
-
-/// The length of the logical file that one of this length holds, unless there is none.
-fn logical_length(physical: u64) -> Option<u64> {
-    let pages = physical.checked_sub(PAGE_BYTES as u64)? / PAGE_BYTES as u64;
-    let stride = (GROUP_PAGES + SUM_COPIES) as u64;
-    let sums = pages.div_ceil(stride) * SUM_COPIES as u64;
-    let logical = pages.checked_sub(sums)? * PAGE_BYTES as u64;
-    (physical_length(logical) == physical).then_some(logical)
-}
-
-const fn pages_of(length: u64) -> u64 {
-    length / PAGE_BYTES as u64
-}
-
-fn is_whole_pages(offset: u64, length: usize) -> bool {
-    offset.is_multiple_of(PAGE_BYTES as u64) && length.is_multiple_of(PAGE_BYTES)
 }
 
 fn is_zeros(bytes: &[u8]) -> bool {
@@ -524,14 +395,6 @@ fn to_usize(number: u64) -> io::Result<usize> {
 
 const MAGIC: [u8; 8] = *b"CairnIdx";
 const FORMAT: u32 = 1;
-/// Where each sector that has a CRC has it.
-const CRC_AT: usize = SECTOR_BYTES - 4;
-const SUM_COPIES: usize = 2;
-const SECTOR_SUMS: usize = 126;
-const GROUP_SECTORS: usize = PAGE_BYTES / SECTOR_BYTES;
-const GROUP_PAGES: usize = GROUP_SECTORS * SECTOR_SUMS;
-/// The two slots of page 0.
-const HEADER_PLACES: [u64; 2] = [place_of(0), 2048];
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;

@@ -7,6 +7,7 @@ use std::path::Path;
 use cairn_log::vfs::{MemoryDisk, Vfs};
 use redb::StorageBackend;
 
+use super::layout::GROUP_SECTORS;
 use super::*;
 use crate::fuzzing::{Choices, Target};
 

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use cairn_log::vfs::{File, SECTOR_BYTES};
 use parking_lot::RwLock;
 
-use super::{
-    GROUP_PAGES, GROUP_SECTORS, PAGE_BYTES, SECTOR_SUMS, SUM_COPIES, Seal, group_place, is_zeros,
-    no_sequence, to_usize, u32_at,
-};
+use super::layout::{GROUP_PAGES, GROUP_SECTORS, SECTOR_SUMS, SUM_COPIES, group_place};
+use super::seal::Seal;
+use super::{PAGE_BYTES, is_zeros, no_sequence, to_usize, u32_at};
 
 /// The sums of a file. See the module above for where they stand and what they say.
 #[derive(Debug)]

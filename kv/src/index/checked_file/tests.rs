@@ -4,6 +4,7 @@ use cairn_log::vfs::simulated::{SimulatedDisk, Survival};
 use cairn_log::vfs::{MemoryDisk, Vfs};
 use redb::StorageBackend;
 
+use super::layout::{GROUP_PAGES, SECTOR_SUMS, group_place};
 use super::*;
 use crate::testing::{Random, seeds};
 
