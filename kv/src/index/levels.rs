@@ -12,19 +12,24 @@
 //! gives back its memory all the same, and the run answers for it. That, and a watermark read while it was the current
 //! one, is what a scan, a view or a digest holds on to.
 
+mod count;
+mod place;
+
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use cairn_log::{Offset, Partition};
+use cairn_log::Partition;
 use smallvec::SmallVec;
 
-use super::members::Counts;
-use super::memtable::{Memtable, Node};
-use super::merged::{Entry, EntryKind, Fault, View};
+pub(crate) use self::count::Estimate;
+use self::place::read_place;
+pub(crate) use self::place::{complete, key_location};
+use super::memtable::Memtable;
+use super::merged::{Entry, Fault, View};
 use super::run::{Place, Run, RunFault};
-use super::versions::{Kind, Location};
-use crate::record::{Body, BucketId, Origin, Record};
+use super::versions::Location;
+use crate::record::BucketId;
 
 /// One state of a partition's index. See the module.
 pub(crate) struct Levels {
@@ -43,13 +48,6 @@ pub(crate) struct Levels {
 pub(crate) struct Found {
     pub(crate) location: Location,
     pub(crate) is_newest: bool,
-}
-
-/// How well older levels are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Estimate {
-    Quick,
-    Close,
 }
 
 /// Why a level could not answer.
@@ -295,85 +293,6 @@ impl Levels {
         }
     }
 
-    /// What a key of a memtable counts for in the levels below it, told without reading a record
-    /// of the log. Of a key in a run the bytes are the average. `Estimate::Quick` does not look
-    /// into the merged index either and takes its filter's word: keys that it has forgotten count
-    /// as there, and so does one in a hundred that it never had.
-    ///
-    /// # Errors
-    ///
-    /// A guess, if an index file that may hold the key is of no use: ask again once the next read
-    /// has found that out and the file is made anew.
-    pub(crate) fn counted_below(
-        &self,
-        memtable: &Memtable,
-        bucket: BucketId,
-        node: &Node,
-        average_bytes: i64,
-        estimate: Estimate,
-    ) -> Result<Counts, Counts> {
-        let older = self
-            .memtables
-            .iter()
-            .filter(|older| older.base() < memtable.base());
-        let mut retired: SmallVec<[Arc<Run>; 2]> = SmallVec::new();
-        for older in older {
-            let (location, _) = older.locate(node.hash(), bucket, node.key(), u64::MAX);
-            if location.version != 0 {
-                return Ok(Counts::of(node.key().len(), &location));
-            }
-            retired.extend(older.run());
-        }
-        let one_key = Counts {
-            keys: 1,
-            bytes: average_bytes,
-        };
-        let mut is_certain = true;
-        let told = |is_certain, counts| if is_certain { Ok(counts) } else { Err(counts) };
-        for run in retired.iter().chain(&self.runs) {
-            if run.head().identity.base >= memtable.base() || !run.may_hold(node.hash()) {
-                continue;
-            }
-            let newest = |place: Place| {
-                if place.is_superseded {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(place)
-                }
-            };
-            match run.find(node.hash(), newest) {
-                Ok(ControlFlow::Break(place)) if place.is_tombstone => {
-                    return told(is_certain, Counts::default());
-                }
-                Ok(ControlFlow::Break(_)) => return told(is_certain, one_key),
-                Ok(ControlFlow::Continue(())) => {}
-                Err(_) => is_certain = false,
-            }
-        }
-        let Some(merged) = self
-            .merged
-            .as_ref()
-            .filter(|merged| merged.may_hold(node.hash()))
-        else {
-            return told(is_certain, Counts::default());
-        };
-        if estimate == Estimate::Quick {
-            return told(is_certain, one_key);
-        }
-        match merged.get(bucket, node.key()) {
-            Ok(Some(entry)) => {
-                let counts = Counts {
-                    keys: 1,
-                    bytes: Counts::key_bytes(node.key().len())
-                        + i64::try_from(entry.counted_bytes()).unwrap_or(i64::MAX),
-                };
-                told(is_certain, counts)
-            }
-            Ok(None) => told(is_certain, Counts::default()),
-            Err(_) => Err(one_key),
-        }
-    }
-
     /// Has brought in what [`Levels::may_hold_on_disk`] will ask, while a memtable is asked: the
     /// locks of that one would keep a plain read of the filters from running beside it.
     pub(crate) fn prefetch_filters(&self, hash: u64) {
@@ -450,77 +369,6 @@ fn find_in_run(
 pub(crate) fn run_error(run: &Run, fault: RunFault) -> LevelError {
     let base = run.head().identity.base;
     LevelError::Run { base, fault }
-}
-
-/// What stands at a place, if it is of this key.
-fn read_place(
-    log: &Partition,
-    place: &Place,
-    bucket: BucketId,
-    key: &[u8],
-) -> cairn_log::Result<Option<Location>> {
-    log.with_record(Offset::new(place.record), |payload| {
-        let record = Record::decode(payload).ok()?;
-        let (found, location) = key_location(&record, place.record)?;
-        (record.bucket == bucket && found == key).then_some(location)
-    })
-}
-
-/// The key of a record, and its location; `None` if it is no key's.
-pub(crate) fn key_location<'a>(record: &Record<'a>, offset: u64) -> Option<(&'a [u8], Location)> {
-    let location = Location {
-        version: record.version(offset)?,
-        record: offset,
-        is_moved: matches!(record.origin, Origin::Moved(_)),
-        ..Location::NONE
-    };
-    match record.body {
-        Body::Put(put) => Some((
-            put.key,
-            Location {
-                kind: Kind::Value,
-                expires_ms: put.expires_ms,
-                value_bytes: put.value.len() as u64,
-                ..location
-            },
-        )),
-        Body::LargePut(put) => Some((
-            put.key,
-            Location {
-                kind: Kind::Large,
-                expires_ms: put.expires_ms,
-                value_bytes: put.large.size,
-                ..location
-            },
-        )),
-        Body::Delete { key, .. } => Some((key, location)),
-        Body::BucketCreated { .. } | Body::BucketDropped | Body::HistoryFloor { .. } => None,
-    }
-}
-
-/// The location of a merged entry. Its deadline, if it has one, stands in its record, and so does
-/// its version if it was moved, and the size of a large value.
-pub(crate) fn complete(log: &Partition, entry: Entry) -> Result<Location, LevelError> {
-    let location = Location {
-        version: entry.version,
-        record: entry.record,
-        expires_ms: 0,
-        value_bytes: entry.counted_bytes(),
-        kind: match entry.kind {
-            EntryKind::Value | EntryKind::Expiring => Kind::Value,
-            EntryKind::Large => Kind::Large,
-        },
-        is_moved: entry.is_moved,
-    };
-    if entry.kind == EntryKind::Value && !entry.is_moved {
-        return Ok(location);
-    }
-    let completed = log.with_record(Offset::new(entry.record), |payload| {
-        let record = Record::decode(payload).ok()?;
-        Some(key_location(&record, entry.record)?.1)
-    })?;
-    // A record that is not what the index says shows when its value is read.
-    Ok(completed.unwrap_or(location))
 }
 
 impl fmt::Display for LevelError {
