@@ -70,7 +70,9 @@
 //! that run replaces it. Once `write` has returned, the run survives a power loss.
 
 mod block;
+mod check;
 mod load;
+mod name;
 mod place;
 mod write;
 
@@ -86,6 +88,7 @@ use cairn_log::vfs::{Map, Vfs};
 
 use self::block::{BLOCK_BYTES, Layout, Section, Seed, in_memory, items};
 use self::load::{First, Loaded, read};
+pub(crate) use self::name::{file_name, remove_file, segment_of};
 use crate::index::filter::{Filter, LINE_BYTES};
 
 /// What a run must be the run of.
@@ -334,20 +337,6 @@ impl Run {
         }
         appended
     }
-
-    /// Checks every block of the file, and that both orders are orders of the same places.
-    pub(crate) fn check(&self) -> Result<(), RunFault> {
-        for number in 0..self.layout.by_hash.first {
-            self.verified(number)?;
-        }
-        let by_hash = self.check_by_hash()?;
-        let by_key = self.check_by_key()?;
-        if by_hash != by_key {
-            let what = "the places by key are not those by hash";
-            return Err(self.damaged(&self.layout.by_key, 0, what));
-        }
-        Ok(())
-    }
 }
 
 impl Run {
@@ -370,44 +359,6 @@ impl Run {
             }
         }
         Ok(())
-    }
-
-    /// Checks the by-hash section and returns the sum of its places.
-    fn check_by_hash(&self) -> Result<u64, RunFault> {
-        let section = &self.layout.by_hash;
-        let (mut sum, mut index, mut before) = (0_u64, 0, None);
-        for (nth, &fence) in (0..).zip(&self.fences) {
-            let block = self.block(section, nth)?;
-            let entries = items::<BY_HASH_BYTES>(section, nth, &block);
-            if entries.first().is_none_or(|entry| split(entry).0 != fence) {
-                return Err(self.damaged(section, index, "not what its fence says"));
-            }
-            for entry in entries {
-                let (top, place) = split(entry);
-                let rank = (top, self.place(section, index, place)?.rank());
-                if before.is_some_and(|before| before > rank) {
-                    return Err(self.damaged(section, index, "a record out of order"));
-                }
-                sum = sum.wrapping_add(block::mix(u64::from_le_bytes(place)));
-                (before, index) = (Some(rank), index + 1);
-            }
-        }
-        Ok(sum)
-    }
-
-    /// Checks the by-key section and returns the sum of its places.
-    fn check_by_key(&self) -> Result<u64, RunFault> {
-        let section = &self.layout.by_key;
-        let (mut sum, mut index) = (0_u64, 0);
-        for nth in 0..section.blocks() {
-            let block = self.block(section, nth)?;
-            for &place in items::<PLACE_BYTES>(section, nth, &block) {
-                self.place(section, index, place)?;
-                sum = sum.wrapping_add(block::mix(u64::from_le_bytes(place)));
-                index += 1;
-            }
-        }
-        Ok(sum)
     }
 
     /// The n-th block of a section, checked.
@@ -439,39 +390,6 @@ impl Run {
         damaged(&self.path, section.byte_of(index), what)
     }
 }
-
-/// The name of the run of a segment.
-pub(crate) fn file_name(segment: u64) -> String {
-    format!("{segment:016x}{SUFFIX}")
-}
-
-/// Which segment's run has this name; `None` if no run has it, such as a temporary one.
-pub(crate) fn segment_of(name: &str) -> Option<u64> {
-    let segment = u64::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
-    (file_name(segment) == name).then_some(segment)
-}
-
-/// Removes the run of a segment and what a crash left of writing it; it is no error if there is
-/// none. A power loss may bring it back.
-pub(crate) fn remove_file(vfs: &dyn Vfs, directory: &Path, segment: u64) -> io::Result<()> {
-    remove_if_there(vfs, &directory.join(temporary_name(segment)))?;
-    remove_if_there(vfs, &directory.join(file_name(segment)))
-}
-
-/// What a run is called until it is whole.
-fn temporary_name(segment: u64) -> String {
-    format!("{segment:016x}{TEMPORARY_SUFFIX}")
-}
-
-fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
-    match vfs.remove(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-const SUFFIX: &str = ".run";
-const TEMPORARY_SUFFIX: &str = ".new.run";
 
 /// The half of the hash that is kept.
 fn top(hash: u64) -> u32 {

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use cairn_log::vfs::simulated::SimulatedDisk;
 use cairn_log::vfs::{MemoryDisk, SyncSite};
 
+use super::name::{SUFFIX, temporary_name};
 use super::*;
 use crate::testing::Random;
 

@@ -7,10 +7,11 @@ use cairn_log::vfs::{File, SyncSite, Vfs};
 
 use super::block::{BLOCK_BYTES, CONTENT_BYTES, Counts, Layout, Seed, in_memory, item};
 use super::load::{FORMAT, MAGIC};
+use super::name::{file_name, remove_if_there, temporary_name};
 use super::place::offset_in;
 use super::{
     BUCKET_BYTES, BY_HASH_BYTES, HEAD_BYTES, PLACE_BYTES, Place, Run, RunEntry, RunFault, RunHead,
-    RunIdentity, file_name, remove_if_there, temporary_name, top,
+    RunIdentity, top,
 };
 use crate::index::filter::Filter;
 
