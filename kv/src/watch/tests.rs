@@ -12,7 +12,7 @@ use cairn_log::{BatchBuffer, Clock};
 
 use super::*;
 use crate::testing::{ManualClock, Random};
-use crate::{Batch, Bucket, Durability, Options, PutOptions, Scan, Store};
+use crate::{Attributes, Batch, Bucket, Durability, Options, PutOptions, Scan, Store};
 
 /// Small, so that tests roll segments.
 const SEGMENT_BYTES: u64 = 64 << 10;
