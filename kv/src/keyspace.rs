@@ -70,6 +70,8 @@ mod snapshots;
 mod space;
 mod status;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 use std::collections::BTreeMap;

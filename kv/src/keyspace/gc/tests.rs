@@ -6,9 +6,10 @@ use cairn_log::vfs::Vfs;
 use cairn_log::vfs::simulated::SimulatedDisk;
 use cairn_log::{BatchBuffer, Claim};
 
-use super::judge::Verdict;
+use super::judge::{Move, Verdict};
 use super::*;
 use crate::error::ErrorKind;
+use crate::keyspace::testing::{index, options, put_round, write_runs};
 use crate::record::{Body, BucketId, Origin, Record};
 use crate::snapshot::pins::Pinned;
 use crate::{Bucket, Store};
@@ -18,29 +19,13 @@ const KEYS: u32 = 20;
 
 /// A store without threads, and its bucket.
 fn open(disk: &Arc<SimulatedDisk>, watch_lag_bytes: u64) -> (Store, Bucket) {
-    let options = Store::options()
-        .threads(false)
+    let options = options()
         .segment_bytes(SEGMENT_BYTES)
-        .merge_entries(1)
-        .history_bytes_min(0)
         .watch_lag_bytes(watch_lag_bytes);
     let vfs = Arc::clone(disk) as Arc<dyn Vfs>;
     let store = options.open_on(vfs, "/store").unwrap();
     let bucket = store.bucket("b").unwrap();
     (store, bucket)
-}
-
-fn put_round(bucket: &Bucket, keys: std::ops::Range<u32>, round: u8) {
-    for number in keys {
-        bucket.put(number.to_be_bytes(), vec![round; 900]).unwrap();
-    }
-}
-
-/// Writes runs and merges them, and collects nothing.
-fn index(keyspace: &Keyspace) {
-    let mut maintenance = keyspace.maintenance.lock();
-    while keyspace.write_oldest_run(&mut maintenance).unwrap() {}
-    keyspace.merge_runs(&mut maintenance).unwrap();
 }
 
 fn settle(store: &Store) {
@@ -70,6 +55,24 @@ fn with_victim(disk: &Arc<SimulatedDisk>) -> (Store, Bucket) {
     (store, bucket)
 }
 
+/// Judges the oldest segment, a victim, and shows what is alive in it.
+fn judge_oldest<T>(
+    keyspace: &Keyspace,
+    then: impl FnOnce(&Trial<'_>, &SegmentRow, &[Move]) -> T,
+) -> T {
+    let levels = Arc::clone(&keyspace.levels.read());
+    let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
+    let row = state.segments[0];
+    let floor = keyspace.floor().max(keyspace.floor_due(&state));
+    let trial = keyspace.trial(&levels, &state, &row, floor);
+    let trial = trial.unwrap().unwrap();
+    let judged = keyspace.judge_victim(&trial, row.end - row.base);
+    let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
+        panic!("a victim is less than half alive");
+    };
+    then(&trial, &row, &moves)
+}
+
 /// Everything is as it was, and a log without an index says the same.
 fn assert_whole(disk: &SimulatedDisk, store: Store, bucket: Bucket) {
     for number in 0..KEYS {
@@ -95,38 +98,26 @@ fn a_record_of_which_nobody_can_tell_whether_it_was_overtaken_keeps_its_segment(
     let disk = Arc::new(SimulatedDisk::new(0));
     let (store, bucket) = with_victim(&disk);
     let keyspace = bucket.keyspace();
-    let levels = Arc::clone(&keyspace.levels.read());
-    let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
-    let row = state.segments[0];
-    let floor = keyspace.floor().max(keyspace.floor_due(&state));
-    assert!(row.end <= floor);
-    let trial = keyspace.trial(&levels, &state, &row, floor);
-    let trial = trial.unwrap().unwrap();
-    let judged = keyspace.judge_victim(&trial, row.end - row.base);
-    let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
-        panic!("a victim is less than half alive");
-    };
-    assert!(!moves.is_empty());
-    // One of them is overtaken, and the memtable that would tell becomes a run that is damaged.
-    put_round(&bucket, 0..1, 1);
-    keyspace.log().seal().unwrap();
-    bucket.put("another segment", "x").unwrap();
-    while keyspace
-        .write_oldest_run(&mut keyspace.maintenance.lock())
-        .unwrap()
-    {}
-    let run = Arc::clone(&keyspace.levels.read().runs[0]);
-    let number = run.head().identity.segment;
-    damage(&disk, &format!("/store/p0000/{number:016x}.run"));
-    let end = keyspace.log().end();
-    let moved = keyspace.move_batch(&mut keyspace.maintenance.lock(), &trial, &moves);
-    assert_eq!(moved.unwrap_err().kind(), ErrorKind::Io);
-    assert_eq!(keyspace.log().end(), end, "nothing is moved in part");
-    drop(trial);
-    drop(levels);
+    let base = judge_oldest(keyspace, |trial, row, moves| {
+        assert!(row.end <= trial.floor);
+        assert!(!moves.is_empty());
+        // One of them is overtaken, and the memtable that would tell becomes a run that is damaged.
+        put_round(&bucket, 0..1, 1);
+        keyspace.log().seal().unwrap();
+        bucket.put("another segment", "x").unwrap();
+        write_runs(keyspace);
+        let run = Arc::clone(&keyspace.levels.read().runs[0]);
+        let number = run.head().identity.segment;
+        damage(&disk, &format!("/store/p0000/{number:016x}.run"));
+        let end = keyspace.log().end();
+        let moved = keyspace.move_batch(&mut keyspace.maintenance.lock(), trial, moves);
+        assert_eq!(moved.unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(keyspace.log().end(), end, "nothing is moved in part");
+        row.base
+    });
     // Once the run is made anew, the segment goes.
     settle(&store);
-    assert!(!bases(&bucket).contains(&row.base));
+    assert!(!bases(&bucket).contains(&base));
     assert_whole(&disk, store, bucket);
 }
 
@@ -141,23 +132,13 @@ fn what_was_moved_before_is_not_moved_again() {
     put_round(&bucket, 0..2, 6);
     index(keyspace);
     let judge = |is_moved: bool| {
-        let levels = Arc::clone(&keyspace.levels.read());
-        let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
-        let row = state.segments[0];
-        let floor = keyspace.floor().max(keyspace.floor_due(&state));
-        let trial = keyspace.trial(&levels, &state, &row, floor);
-        let trial = trial.unwrap().unwrap();
-        let judged = keyspace.judge_victim(&trial, row.end - row.base);
-        let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
-            panic!("a victim is less than half alive");
-        };
-        if !is_moved {
-            let mut maintenance = keyspace.maintenance.lock();
-            keyspace
-                .move_batch(&mut maintenance, &trial, &moves)
-                .unwrap();
-        }
-        moves.iter().map(|one| one.verdict).collect::<Vec<_>>()
+        judge_oldest(keyspace, |trial, _, moves| {
+            if !is_moved {
+                let mut maintenance = keyspace.maintenance.lock();
+                keyspace.move_batch(&mut maintenance, trial, moves).unwrap();
+            }
+            moves.iter().map(|one| one.verdict).collect::<Vec<_>>()
+        })
     };
     let is_superseded = |verdict: &&Verdict| **verdict == Verdict::Superseded;
     let moved = judge(false);
@@ -180,33 +161,21 @@ fn a_version_that_is_overtaken_while_it_is_moved_stays_in_history() {
     let (store, bucket) = with_victim(&disk);
     let keyspace = bucket.keyspace();
     let moment = bucket.version();
-    {
-        let levels = Arc::clone(&keyspace.levels.read());
-        let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
-        let row = state.segments[0];
-        let floor = keyspace.floor().max(keyspace.floor_due(&state));
-        let trial = keyspace.trial(&levels, &state, &row, floor);
-        let trial = trial.unwrap().unwrap();
-        let judged = keyspace.judge_victim(&trial, row.end - row.base);
-        let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
-            panic!("a victim is less than half alive");
-        };
+    let base = judge_oldest(keyspace, |trial, row, moves| {
         assert!(moves.len() > 2);
         // Before its move is sequenced, one of the keys is put and another one deleted.
         put_round(&bucket, 0..1, 7);
         bucket.delete(1_u32.to_be_bytes()).unwrap();
-        keyspace.raise_floor(floor).unwrap();
+        keyspace.raise_floor(trial.floor).unwrap();
         let mut maintenance = keyspace.maintenance.lock();
-        keyspace.move_controls(&mut maintenance, &trial).unwrap();
-        keyspace
-            .move_batch(&mut maintenance, &trial, &moves)
-            .unwrap();
+        keyspace.move_controls(&mut maintenance, trial).unwrap();
+        keyspace.move_batch(&mut maintenance, trial, moves).unwrap();
         keyspace.log().barrier().unwrap().wait().unwrap();
-        drop(trial);
-        let dropped = keyspace.log().drop_segment(Offset::new(row.base));
-        assert_eq!(dropped.unwrap(), Dropped::Done);
-        keyspace.archive.lock().remove(&row.base);
-    }
+        row.base
+    });
+    let dropped = keyspace.log().drop_segment(Offset::new(base));
+    assert_eq!(dropped.unwrap(), Dropped::Done);
+    keyspace.archive.lock().remove(&base);
     let look = |bucket: &Bucket| {
         let view = bucket.at(moment).unwrap();
         for number in 0..KEYS / 4 {

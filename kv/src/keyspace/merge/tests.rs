@@ -2,34 +2,12 @@ use cairn_log::vfs::Vfs;
 use cairn_log::vfs::simulated::SimulatedDisk;
 
 use super::*;
+use crate::keyspace::testing::{index, options, put_round, write_runs};
 use crate::{Bucket, BucketInfo, Store};
 
 fn open(disk: &Arc<SimulatedDisk>) -> Store {
-    let options = Store::options()
-        .threads(false)
-        .segment_bytes(16 << 10)
-        .merge_entries(1)
-        .history_bytes_min(0);
     let vfs = Arc::clone(disk) as Arc<dyn Vfs>;
-    options.open_on(vfs, "/store").unwrap()
-}
-
-fn put(bucket: &Bucket, keys: std::ops::Range<u32>, round: u8) {
-    for number in keys {
-        bucket.put(number.to_be_bytes(), vec![round; 900]).unwrap();
-    }
-}
-
-fn write_runs(keyspace: &Keyspace) {
-    let mut maintenance = keyspace.maintenance.lock();
-    while keyspace.write_oldest_run(&mut maintenance).unwrap() {}
-}
-
-/// Writes runs and merges them, and collects nothing.
-fn index(keyspace: &Keyspace) {
-    write_runs(keyspace);
-    let mut maintenance = keyspace.maintenance.lock();
-    keyspace.merge_runs(&mut maintenance).unwrap();
+    options().open_on(vfs, "/store").unwrap()
 }
 
 /// Collects all that can be, and merges nothing.
@@ -75,25 +53,25 @@ fn with_moved_controls(disk: &Arc<SimulatedDisk>) -> (Store, Vec<BucketInfo>) {
     let kept = store.bucket("b").unwrap();
     // Nothing is written to it later.
     let quiet = store.bucket("c").unwrap();
-    put(&quiet, 0..1, 1);
+    put_round(&quiet, 0..1, 1);
     let keyspace = kept.keyspace();
     for round in 0..5 {
-        put(&gone, 0..10, round);
-        put(&kept, 0..10, round);
+        put_round(&gone, 0..10, round);
+        put_round(&kept, 0..10, round);
         index(keyspace);
     }
     let first = keyspace.log().segments()[0].base;
     // Not merged when the creation is moved.
     store.remove_bucket("a", true).unwrap();
     let again = store.bucket("a").unwrap();
-    put(&again, 0..3, 9);
+    put_round(&again, 0..3, 9);
     seal(&kept);
     collect(keyspace);
     assert!(keyspace.log().segments()[0].base > first, "nothing went");
     seal(&kept);
-    put(&kept, 10..12, 9);
+    put_round(&kept, 10..12, 9);
     seal(&kept);
-    put(&again, 3..4, 9);
+    put_round(&again, 3..4, 9);
     write_runs(keyspace);
     index(keyspace);
     let infos = store.buckets().unwrap();
@@ -142,14 +120,14 @@ fn keys_are_counted_exactly_again_once_a_run_that_could_not_tell_is_made_anew() 
     let disk = Arc::new(SimulatedDisk::new(0));
     let store = open(&disk);
     let bucket = store.bucket("b").unwrap();
-    put(&bucket, 0..20, 1);
+    put_round(&bucket, 0..20, 1);
     write_runs(bucket.keyspace());
     let run = Arc::clone(bucket.keyspace().levels.read().runs.last().unwrap());
     // Its blocks, read when they are asked for.
     let path = format!("/store/p0000/{:016x}.run", run.head().identity.segment);
     let sectors = (4_096..disk.length(&path)).step_by(512);
     sectors.for_each(|place| disk.flip_bit(&path, place, 3));
-    put(&bucket, 0..10, 2);
+    put_round(&bucket, 0..10, 2);
     bucket.info().unwrap();
     index(bucket.keyspace());
     // The first merge meets the damage, and the second what was made anew.
@@ -165,11 +143,11 @@ fn no_index_is_made_of_the_newest_runs_alone() {
     let store = open(&disk);
     let bucket = store.bucket("b").unwrap();
     let keyspace = bucket.keyspace();
-    put(&bucket, 0..40, 1);
+    put_round(&bucket, 0..40, 1);
     index(keyspace);
     assert!(keyspace.levels.read().covered() > 0);
     keyspace.maintenance.lock().merged = None;
-    put(&bucket, 40..80, 1);
+    put_round(&bucket, 40..80, 1);
     // The first merge mends it.
     index(keyspace);
     index(keyspace);

@@ -4,6 +4,7 @@ use cairn_log::vfs::Vfs;
 use cairn_log::vfs::simulated::SimulatedDisk;
 
 use super::*;
+use crate::keyspace::testing::options;
 use crate::{Bucket, Store};
 
 fn open(merge_entries: u64) -> (Store, Bucket) {
@@ -11,11 +12,9 @@ fn open(merge_entries: u64) -> (Store, Bucket) {
 }
 
 fn open_on(disk: &SimulatedDisk, merge_entries: u64) -> (Store, Bucket) {
-    let options = Store::options()
-        .threads(false)
+    let options = options()
         .segment_bytes(256 << 10)
-        .merge_entries(merge_entries)
-        .history_bytes_min(0);
+        .merge_entries(merge_entries);
     let vfs = Arc::new(disk.clone()) as Arc<dyn Vfs>;
     let store = options.open_on(vfs, "/store").unwrap();
     let bucket = store.bucket("b").unwrap();
