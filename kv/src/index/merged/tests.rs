@@ -213,3 +213,11 @@ fn grown(vfs: &Arc<dyn Vfs>, random: &mut Random) -> (Merged, Model) {
     }
     (merged, model)
 }
+
+/// One on a disk that can fail.
+fn grown_on_disk(seed: u64, random: &mut Random) -> (SimulatedDisk, Arc<dyn Vfs>, Merged, Model) {
+    let disk = SimulatedDisk::new(seed);
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let (merged, model) = grown(&vfs, random);
+    (disk, vfs, merged, model)
+}

@@ -133,10 +133,8 @@ fn a_name_that_an_earlier_life_did_not_sync_is_made_durable() {
 /// The name is the new file's once the merge has returned, and not before the file is whole.
 #[test]
 fn without_its_name_synced_a_merge_anew_is_lost() {
-    let disk = SimulatedDisk::new(1);
-    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let mut random = Random(1);
-    let (merged, model) = grown(&vfs, &mut random);
+    let (disk, _, merged, model) = grown_on_disk(1, &mut random);
     let (changes, after) = model.next(&mut random, 200);
     let synced = SimulatedDisk::clone(&disk);
     merge_by(Way::Anew, &merged, &changes, &after).unwrap();

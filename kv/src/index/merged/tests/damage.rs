@@ -69,10 +69,8 @@ fn used_bytes(disk: &SimulatedDisk) -> Vec<u64> {
 
 #[test]
 fn a_file_cut_anywhere_is_a_fault() {
-    let disk = SimulatedDisk::new(1);
-    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let mut random = Random(3);
-    let (merged, model) = grown(&vfs, &mut random);
+    let (disk, _, merged, model) = grown_on_disk(1, &mut random);
     drop(merged);
     let length = disk.read(PATH).len();
     for at in 0..200 {
@@ -89,10 +87,8 @@ fn a_file_cut_anywhere_is_a_fault() {
 /// Pages that changed places, went back in time or came to be zeros.
 #[test]
 fn misplaced_and_stale_blocks_are_a_fault_or_make_no_difference() {
-    let disk = SimulatedDisk::new(1);
-    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let mut random = Random(3);
-    let (merged, model) = grown(&vfs, &mut random);
+    let (disk, vfs, merged, model) = grown_on_disk(1, &mut random);
     drop(merged);
     let old = disk.read(PATH);
     let merged = open(&vfs).unwrap();
@@ -119,10 +115,8 @@ fn misplaced_and_stale_blocks_are_a_fault_or_make_no_difference() {
 
 #[test]
 fn once_damage_is_met_nothing_more_is_read_or_merged() {
-    let disk = SimulatedDisk::new(1);
-    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let mut random = Random(3);
-    let (merged, model) = grown(&vfs, &mut random);
+    let (disk, vfs, merged, model) = grown_on_disk(1, &mut random);
     drop(merged);
     let merged = open(&vfs).unwrap();
     let view = merged.view();

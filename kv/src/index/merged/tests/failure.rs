@@ -5,14 +5,20 @@ use super::*;
 /// What a fault does to the disk just before a merge; `nth` counts from 1.
 type Break = fn(&SimulatedDisk, u64);
 
+/// The view from before the failure shows all that it did, and so does whoever asks now.
+fn assert_unchanged(merged: &Merged, held: &Arc<View>, model: &Model, nth: u64) {
+    for view in [held, &merged.view(), held] {
+        let found = read(view).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
+        assert_eq!(found, *model, "failure {nth}");
+    }
+}
+
 /// Lets a small merge fail in every way that `break_disk` knows, until one comes through.
 fn fail_everywhere(break_disk: Break) {
     let mut failed = 0;
     for nth in 1.. {
-        let disk = SimulatedDisk::new(nth);
-        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let mut random = Random(11);
-        let (merged, model) = grown(&vfs, &mut random);
+        let (disk, vfs, merged, model) = grown_on_disk(nth, &mut random);
         let (changes, after) = model.next(&mut random, 60);
         // Nothing of it is cached.
         drop(merged);
@@ -27,10 +33,7 @@ fn fail_everywhere(break_disk: Break) {
         failed += 1;
         assert!(matches!(result, Err(Fault::Io(_))), "{result:?}");
         // The view from before is as it was, all of it, and stays so.
-        for view in [&held, &merged.view(), &held] {
-            let found = read(view).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
-            assert_eq!(found, model, "failure {nth}");
-        }
+        assert_unchanged(&merged, &held, &model, nth);
         let again = merge(&merged, &changes, &after);
         assert!(matches!(again, Err(Fault::Io(_))), "{again:?}");
         drop((held, merged));
@@ -61,10 +64,8 @@ fn fail_everywhere(break_disk: Break) {
 fn fail_everywhere_anew(break_disk: Break) {
     let (mut unwritten, mut broken) = (0, 0);
     for nth in 1.. {
-        let disk = SimulatedDisk::new(nth);
-        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let mut random = Random(11);
-        let (merged, model) = grown(&vfs, &mut random);
+        let (disk, vfs, merged, model) = grown_on_disk(nth, &mut random);
         let (changes, after) = model.next(&mut random, 60);
         // Nothing of it is cached.
         drop(merged);
@@ -76,10 +77,7 @@ fn fail_everywhere_anew(break_disk: Break) {
             assert_eq!(read(&merged.view()).unwrap(), after);
             break;
         }
-        for view in [&held, &merged.view(), &held] {
-            let found = read(view).unwrap_or_else(|fault| panic!("failure {nth}: {fault}"));
-            assert_eq!(found, model, "failure {nth}");
-        }
+        assert_unchanged(&merged, &held, &model, nth);
         let way = WAYS[random.below(2)];
         match result {
             Err(Fault::Unwritten(_)) => {
@@ -139,10 +137,8 @@ fn a_read_that_fails_leaves_the_view_before() {
 fn a_disk_that_fills_up_while_the_index_is_written_anew_changes_nothing() {
     let mut failed = 0;
     for pages in 0.. {
-        let disk = SimulatedDisk::new(pages);
-        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let mut random = Random(11);
-        let (merged, model) = grown(&vfs, &mut random);
+        let (disk, vfs, merged, model) = grown_on_disk(pages, &mut random);
         let (changes, after) = model.next(&mut random, 60);
         let expected = Expected::default();
         let result: Result<_, Fault> = merged.merge(Way::Anew, expected, |merging| {
@@ -184,10 +180,8 @@ fn a_disk_that_fills_up_while_the_index_is_written_anew_changes_nothing() {
 fn a_disk_that_fills_up_in_the_middle_leaves_the_view_before() {
     let mut failed = 0;
     for pages in 0.. {
-        let disk = SimulatedDisk::new(pages);
-        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let mut random = Random(11);
-        let (merged, model) = grown(&vfs, &mut random);
+        let (disk, vfs, merged, model) = grown_on_disk(pages, &mut random);
         let (changes, after) = model.next(&mut random, 400);
         let held = merged.view();
         let result: Result<_, Fault> = merged.merge(Way::InPlace, Expected::default(), |merging| {
@@ -222,10 +216,8 @@ fn a_disk_that_fills_up_in_the_middle_leaves_the_view_before() {
 #[test]
 fn a_failure_in_the_middle_of_a_range_is_not_noticed() {
     for reverse in [false, true] {
-        let disk = SimulatedDisk::new(1);
-        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let mut random = Random(11);
-        let (merged, model) = grown(&vfs, &mut random);
+        let (disk, vfs, merged, model) = grown_on_disk(1, &mut random);
         drop(merged);
         let merged = open(&vfs).unwrap();
         let view = merged.view();
@@ -252,10 +244,8 @@ fn a_failure_in_the_middle_of_a_range_is_not_noticed() {
 fn an_older_view_is_right_or_a_fault_after_a_failure() {
     let mut faults = 0;
     for seed in 1..=30 {
-        let disk = SimulatedDisk::new(seed);
-        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let mut random = Random(seed);
-        let (merged, mut model) = grown(&vfs, &mut random);
+        let (disk, _, merged, mut model) = grown_on_disk(seed, &mut random);
         let mut views = vec![(merged.view(), model.clone())];
         for _ in 0..3 {
             let (changes, after) = model.next(&mut random, 200);
