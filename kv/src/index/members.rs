@@ -144,17 +144,20 @@ impl Members {
     }
 
     /// What the bucket holds more than the levels below do. `older` tells what a key counts for
-    /// there; it is asked once a key, and again about keys of which it could only guess. `prepare`
-    /// hears of each key some time before, to have brought in what `older` will look at.
+    /// there; it is asked once a key, and again about keys of which it could only guess, in the order
+    /// of their hashes. `prepare` hears of each key some time before, to have brought in what `older`
+    /// will look at.
     pub(crate) fn counts(
         &self,
         prepare: impl Fn(&Node),
-        older: impl Fn(&Node) -> Result<Counts, Counts>,
+        mut older: impl FnMut(&Node) -> Result<Counts, Counts>,
     ) -> Counts {
         let mut came = self.came.lock();
         let came = &mut *came;
         let mut guessed = Counts::default();
-        let uncompared = std::mem::take(&mut came.uncompared);
+        let mut uncompared = std::mem::take(&mut came.uncompared);
+        // Once a node: they lie anywhere in memory.
+        uncompared.sort_by_cached_key(|node| node.hash());
         for group in uncompared.chunks(PREPARED) {
             group.iter().for_each(|node| prepare(node));
             for node in group {

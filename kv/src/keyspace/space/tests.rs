@@ -5,7 +5,7 @@ use cairn_log::vfs::simulated::SimulatedDisk;
 use cairn_log::vfs::{MemoryDisk, Vfs};
 
 use super::*;
-use crate::{Batch, Bucket, Durability, Store};
+use crate::{Batch, Bucket, Durability, Scan, Store, Version};
 
 const LIVE: u64 = 300 << 20;
 
@@ -141,6 +141,61 @@ fn garbage_about_which_nothing_can_be_done_stops_nobody() {
     let room = keyspace.make_room(cairn_log::Claim::Write, 1_000);
     room.unwrap();
     drop(maintenance);
+}
+
+/// Writers go on while a reader is in the way, it sees what it saw, and when it has gone so has the garbage.
+#[test]
+fn garbage_that_readers_hold_stops_nobody_and_goes_when_they_do() {
+    const KEYS: u32 = 40_000;
+    let old = [1; 1_000];
+    for reader in ["view", "scan", "watch"] {
+        let options = Store::options()
+            .threads(false)
+            .segment_bytes(8 << 20)
+            .history_bytes_min(0);
+        let vfs = Arc::new(MemoryDisk::default());
+        let store = options.open_on(vfs, "/store").unwrap();
+        let bucket = store.bucket("b").unwrap();
+        let keyspace = bucket.keyspace();
+        put_all(&bucket, 0..KEYS, &old);
+        store.sync().unwrap();
+        let view = (reader == "view").then(|| bucket.view().unwrap());
+        let mut scan = (reader == "scan").then(|| bucket.scan(Scan::default()).unwrap());
+        let mut watch = (reader == "watch").then(|| {
+            let first = Some(Version::new(1));
+            bucket.watch(first, "").unwrap()
+        });
+        let space = || keyspace.space(&keyspace.levels.read());
+        for _ in 0..5 {
+            put_all(&bucket, 0..KEYS, &[2; 1_000]);
+        }
+        assert!(space().is_over(0), "{reader}: {:?}", space());
+        if let Some(view) = view {
+            for key in [0, KEYS / 2, KEYS - 1] {
+                let entry = view.get(key.to_be_bytes()).unwrap().unwrap();
+                assert_eq!(entry.value[..], old);
+            }
+        }
+        if let Some(scan) = &mut scan {
+            assert_eq!(
+                scan.filter(|row| row.as_ref().unwrap().1.value[..] == old)
+                    .count(),
+                KEYS as usize
+            );
+        }
+        if let Some(watch) = &mut watch {
+            let mut seen = 0;
+            while let Some(batch) = watch.try_next().unwrap() {
+                seen += batch.events.len();
+            }
+            assert!(seen >= KEYS as usize, "{seen}");
+        }
+        drop((scan, watch));
+        for _ in 0..2 {
+            put_all(&bucket, 0..KEYS, &[3; 1_000]);
+        }
+        assert!(!space().is_over(0), "{reader}: {:?}", space());
+    }
 }
 
 /// Writers would take all of a store that is opened for garbage about which nothing can be done.
