@@ -22,7 +22,7 @@ use std::sync::Arc;
 use cairn_log::Partition;
 use smallvec::SmallVec;
 
-pub(crate) use self::count::Estimate;
+pub(crate) use self::count::{Below, Estimate};
 use self::place::read_place;
 pub(crate) use self::place::{complete, key_location};
 use super::memtable::Memtable;

@@ -71,6 +71,7 @@
 
 mod block;
 mod check;
+mod cursor;
 mod load;
 mod name;
 mod place;
@@ -87,6 +88,7 @@ use cairn_log::LogId;
 use cairn_log::vfs::{Map, Vfs};
 
 use self::block::{BLOCK_BYTES, Layout, Section, Seed, in_memory, items};
+pub(crate) use self::cursor::Cursor;
 use self::load::{First, Loaded, read};
 pub(crate) use self::name::{file_name, remove_file, segment_of};
 use crate::index::filter::{Filter, LINE_BYTES};
@@ -261,33 +263,9 @@ impl Run {
     pub(crate) fn find<B>(
         &self,
         hash: u64,
-        mut visit: impl FnMut(Place) -> ControlFlow<B>,
+        visit: impl FnMut(Place) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, RunFault> {
-        if !self.filter.may_hold(hash) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let top = top(hash);
-        // The block before the first that starts with this hash may end with it.
-        let before = self.fences.partition_point(|&fence| fence < top);
-        let mut nth = before.saturating_sub(1);
-        while self.fences.get(nth).is_some_and(|&fence| fence <= top) {
-            let section = &self.layout.by_hash;
-            let block = self.block(section, nth as u64)?;
-            let entries = items::<BY_HASH_BYTES>(section, nth as u64, &block);
-            let from = entries.partition_point(|entry| split(entry).0 < top);
-            for (index, entry) in entries.iter().enumerate().skip(from) {
-                let (entry_top, place) = split(entry);
-                if entry_top != top {
-                    break;
-                }
-                let index = nth as u64 * section.items_a_block() + index as u64;
-                if let ControlFlow::Break(found) = visit(self.place(section, index, place)?) {
-                    return Ok(ControlFlow::Break(found));
-                }
-            }
-            nth += 1;
-        }
-        Ok(ControlFlow::Continue(()))
+        Cursor::new(self).find(hash, visit)
     }
 
     /// Whether some record of this hash with a version below `version` may be here. A tombstone of

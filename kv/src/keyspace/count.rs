@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::Keyspace;
 use crate::bucket::state::BucketState;
-use crate::index::levels::{Estimate, Levels};
+use crate::index::levels::{Below, Estimate, Levels};
 use crate::index::members::Counts;
 use crate::index::memtable::Node;
 use crate::index::run::Run;
@@ -46,8 +46,9 @@ impl Keyspace {
             let average = counts.average_bytes();
             let here = members.map(|members| {
                 let prepare = |node: &Node| levels.prefetch_filters(node.hash());
+                let mut older = Below::of(levels, memtable);
                 members.counts(prepare, |node| {
-                    levels.counted_below(memtable, bucket, node, average, Estimate::Close)
+                    older.counted(bucket, node, average, Estimate::Close)
                 })
             });
             // Asked last: a memtable that is retired meanwhile has forgotten what was below.

@@ -7,7 +7,7 @@ use cairn_log::SegmentSpan;
 use super::Keyspace;
 use super::maintain::{Maintenance, run_failure};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::levels::{Estimate, Levels};
+use crate::index::levels::{Below, Estimate, Levels};
 use crate::index::memtable::{Memtable, Node};
 use crate::index::run::{Place, Run, RunBucket, RunEntry, RunHead, RunIdentity};
 use crate::index::versions::Kind;
@@ -80,8 +80,9 @@ impl Keyspace {
                 .counts_below(below, bucket, memtable.base())
                 .average_bytes();
             let prepare = |node: &Node| below.prefetch_filters(node.hash());
+            let mut older = Below::of(below, memtable);
             let delta = members.counts(prepare, |node| {
-                below.counted_below(memtable, bucket, node, average, Estimate::Quick)
+                older.counted(bucket, node, average, Estimate::Quick)
             });
             buckets.push(RunBucket {
                 bucket: bucket.0,

@@ -1,4 +1,4 @@
-//! What a key of a memtable counts for in the levels below it.
+//! What the keys of a memtable count for in the levels below it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::Levels;
 use crate::index::members::Counts;
 use crate::index::memtable::{Memtable, Node};
-use crate::index::run::{Place, Run};
+use crate::index::run::{Cursor, Place, Run, RunFault};
 use crate::record::BucketId;
 
 /// How well older levels are counted.
@@ -18,28 +18,44 @@ pub(crate) enum Estimate {
     Close,
 }
 
-impl Levels {
-    /// What a key of a memtable counts for in the levels below it, told without reading a record
-    /// of the log. Of a key in a run the bytes are the average. `Estimate::Quick` does not look
-    /// into the merged index either and takes its filter's word: keys that it has forgotten count
-    /// as there, and so does one in a hundred that it never had.
+/// The levels below a memtable. They are asked about one key after the other, best in the order of
+/// their hashes: a block of a run is checked once then.
+pub(crate) struct Below<'a> {
+    levels: &'a Levels,
+    memtable: &'a Memtable,
+    /// Newest first.
+    runs: Vec<Cursor<'a>>,
+}
+
+impl<'a> Below<'a> {
+    pub(crate) fn of(levels: &'a Levels, memtable: &'a Memtable) -> Below<'a> {
+        let runs = levels.runs.iter().map(|run| &**run);
+        let is_below = |run: &&Run| run.head().identity.base < memtable.base();
+        Below {
+            levels,
+            memtable,
+            runs: runs.filter(is_below).map(Cursor::new).collect(),
+        }
+    }
+
+    /// What a key of the memtable counts for, told without reading a record of the log. Of a key in
+    /// a run the bytes are the average. `Estimate::Quick` does not look into the merged index either
+    /// and takes its filter's word: keys that it has forgotten count as there, and so does one in a
+    /// hundred that it never had.
     ///
     /// # Errors
     ///
     /// A guess, if an index file that may hold the key is of no use: ask again once the next read
     /// has found that out and the file is made anew.
-    pub(crate) fn counted_below(
-        &self,
-        memtable: &Memtable,
+    pub(crate) fn counted(
+        &mut self,
         bucket: BucketId,
         node: &Node,
         average_bytes: i64,
         estimate: Estimate,
     ) -> Result<Counts, Counts> {
-        let older = self
-            .memtables
-            .iter()
-            .filter(|older| older.base() < memtable.base());
+        let memtables = self.levels.memtables.iter();
+        let older = memtables.filter(|older| older.base() < self.memtable.base());
         let mut retired: SmallVec<[Arc<Run>; 2]> = SmallVec::new();
         for older in older {
             let (location, _) = older.locate(node.hash(), bucket, node.key(), u64::MAX);
@@ -54,31 +70,22 @@ impl Levels {
         };
         let mut is_certain = true;
         let told = |is_certain, counts| if is_certain { Ok(counts) } else { Err(counts) };
-        for run in retired.iter().chain(&self.runs) {
-            if run.head().identity.base >= memtable.base() || !run.may_hold(node.hash()) {
-                continue;
-            }
-            let newest = |place: Place| {
-                if place.is_superseded {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(place)
-                }
-            };
-            match run.find(node.hash(), newest) {
-                Ok(ControlFlow::Break(place)) if place.is_tombstone => {
+        let hash = node.hash();
+        let retired = retired.iter();
+        let retired = retired.map(|run| newest(&mut Cursor::new(run), hash));
+        let runs = self.runs.iter_mut().map(|run| newest(run, hash));
+        for found in retired.chain(runs) {
+            match found {
+                Ok(Some(place)) if place.is_tombstone => {
                     return told(is_certain, Counts::default());
                 }
-                Ok(ControlFlow::Break(_)) => return told(is_certain, one_key),
-                Ok(ControlFlow::Continue(())) => {}
+                Ok(Some(_)) => return told(is_certain, one_key),
+                Ok(None) => {}
                 Err(_) => is_certain = false,
             }
         }
-        let Some(merged) = self
-            .merged
-            .as_ref()
-            .filter(|merged| merged.may_hold(node.hash()))
-        else {
+        let merged = self.levels.merged.as_ref();
+        let Some(merged) = merged.filter(|merged| merged.may_hold(node.hash())) else {
             return told(is_certain, Counts::default());
         };
         if estimate == Estimate::Quick {
@@ -97,4 +104,16 @@ impl Levels {
             Err(_) => Err(one_key),
         }
     }
+}
+
+/// The newest place of a hash, which is most likely that of the one key meant.
+fn newest(run: &mut Cursor<'_>, hash: u64) -> Result<Option<Place>, RunFault> {
+    let found = run.find(hash, |place| {
+        if place.is_superseded {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(place)
+        }
+    })?;
+    Ok(found.break_value())
 }

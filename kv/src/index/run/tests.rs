@@ -192,8 +192,12 @@ fn damage(fault: &RunFault) -> usize {
 }
 
 fn find(run: &Run, hash: u64) -> Result<Vec<Place>, RunFault> {
+    find_with(&mut Cursor::new(run), hash)
+}
+
+fn find_with(cursor: &mut Cursor<'_>, hash: u64) -> Result<Vec<Place>, RunFault> {
     let mut found = Vec::new();
-    let ended = run.find(hash, |place| {
+    let ended = cursor.find(hash, |place| {
         found.push(place);
         ControlFlow::<()>::Continue(())
     })?;
@@ -279,6 +283,32 @@ fn an_absent_hash_finds_nothing_but_what_shares_its_upper_half() {
         let found = find(&run, hash).unwrap();
         assert!(found.is_empty() || found == model.find(hash));
         assert!(found.is_empty() || run.may_hold(hash));
+    }
+}
+
+/// In any order, with absent ones among them, and whether or not it breaks off within a block.
+#[test]
+fn a_cursor_that_has_looked_elsewhere_finds_the_same() {
+    for (seed, hash) in [(8, spread as fn(u64) -> u64), (9, colliding_tops)] {
+        let mut random = Random(seed);
+        let model = Model::random(&mut random, 2_000, 900, hash);
+        let run = model.written(&disk());
+        let mut hashes: Vec<u64> = model.entries.iter().map(|entry| entry.hash).collect();
+        hashes.extend((0..1_000).map(|_| random.next()));
+        for is_in_order in [true, false] {
+            if is_in_order {
+                hashes.sort_unstable();
+            } else {
+                (1..hashes.len()).for_each(|at| hashes.swap(at, random.below(at + 1)));
+            }
+            let mut cursor = Cursor::new(&run);
+            for &hash in &hashes {
+                let expected = find(&run, hash).unwrap();
+                assert_eq!(find_with(&mut cursor, hash).unwrap(), expected);
+                let first = cursor.find(hash, ControlFlow::Break).unwrap();
+                assert_eq!(first.break_value(), expected.first().copied());
+            }
+        }
     }
 }
 
