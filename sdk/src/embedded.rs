@@ -485,7 +485,7 @@ fn reached(durability: cairn_kv::Durability) -> Durability {
 }
 
 /// The one table from the store's kinds of error to the codes of the API.
-fn error(cause: cairn_kv::Error) -> Error {
+pub(crate) fn error(cause: cairn_kv::Error) -> Error {
     use cairn_kv::ErrorKind as Kind;
     let code = match cause.kind() {
         Kind::InvalidArgument => Code::InvalidArgument,

@@ -100,6 +100,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+#[cfg(feature = "embedded")]
+impl From<cairn_kv::Error> for Error {
+    fn from(cause: cairn_kv::Error) -> Self {
+        crate::embedded::error(cause)
+    }
+}
+
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
         Self(Box::new(Facts {

@@ -31,9 +31,10 @@ mod watch;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use std::process::ExitCode;
 
-use cairn_sdk::Code;
+use cairn_sdk::{Code, Error};
 use clap::{Args, Parser, Subcommand};
 
 use output::Output;
@@ -58,20 +59,21 @@ fn run_client(client: Client) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failed::from(error).report(false),
     };
-    let (json, outcome) = runtime.block_on(async {
+    let json = client.common().json;
+    let outcome = runtime.block_on(async {
         match client {
-            Client::Put(command) => (command.common.json, put::run(command).await),
-            Client::Get(command) => (command.common.json, get::run(command).await),
-            Client::Delete(command) => (command.common.json, delete::run(command).await),
-            Client::Scan(command) => (command.common.json, scan::run(command).await),
-            Client::Watch(command) => (command.common.json, watch::run(command).await),
-            Client::Import(command) => (command.common.json, import::run(command).await),
-            Client::Export(command) => (command.common.json, export::run(command).await),
-            Client::Upload(command) => (command.common.json, upload::run(command).await),
-            Client::Download(command) => (command.common.json, download::run(command).await),
-            Client::Bucket(command) => (command.common.json, bucket::run(command).await),
-            Client::Log(command) => (command.common.json, log::run(command).await),
-            Client::Status(command) => (command.common.json, status::run(command).await),
+            Client::Put(command) => put::run(command).await,
+            Client::Get(command) => get::run(command).await,
+            Client::Delete(command) => delete::run(command).await,
+            Client::Scan(command) => scan::run(command).await,
+            Client::Watch(command) => watch::run(command).await,
+            Client::Import(command) => import::run(command).await,
+            Client::Export(command) => export::run(command).await,
+            Client::Upload(command) => upload::run(command).await,
+            Client::Download(command) => download::run(command).await,
+            Client::Bucket(command) => bucket::run(command).await,
+            Client::Log(command) => log::run(command).await,
+            Client::Status(command) => status::run(command).await,
         }
     });
     match outcome {
@@ -114,6 +116,25 @@ enum Client {
     Status(status::Command),
 }
 
+impl Client {
+    fn common(&self) -> &Common {
+        match self {
+            Client::Put(command) => &command.common,
+            Client::Get(command) => &command.common,
+            Client::Delete(command) => &command.common,
+            Client::Scan(command) => &command.common,
+            Client::Watch(command) => &command.common,
+            Client::Import(command) => &command.common,
+            Client::Export(command) => &command.common,
+            Client::Upload(command) => &command.common,
+            Client::Download(command) => &command.common,
+            Client::Bucket(command) => &command.common,
+            Client::Log(command) => &command.common,
+            Client::Status(command) => &command.common,
+        }
+    }
+}
+
 /// What every command of a client takes
 #[derive(Args)]
 struct Common {
@@ -138,12 +159,8 @@ fn bytes(argument: OsString) -> Vec<u8> {
 /// Why a command failed, and with which exit code.
 #[derive(Debug)]
 enum Failed {
-    /// Of the store.
-    Store(cairn_sdk::Error),
-    /// There is nothing where something was looked for.
-    NotFound(String),
-    /// Of anything else.
-    Other(String),
+    /// Of the store or of this machine: its code is told either way.
+    Error(Error),
     /// Whoever reads stdout has left: nothing is wrong, and nothing more is wanted.
     NobodyReads,
 }
@@ -153,44 +170,56 @@ const EXIT_NOT_FOUND: u8 = 3;
 const EXIT_CONDITION_FAILED: u8 = 4;
 
 impl Failed {
+    /// What was given can not be used.
+    fn invalid(detail: impl Into<String>) -> Self {
+        Failed::Error(Error::new(Code::InvalidArgument, detail))
+    }
+
+    /// The operating system refused a file of the user's.
+    fn file(path: &Path, error: &std::io::Error) -> Self {
+        Failed::Error(Error::new(Code::Io, format!("{}: {error}", path.display())))
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
-            Failed::Store(error) => match error.code() {
+            Failed::Error(error) => match error.code() {
                 Code::KeyNotFound | Code::BucketNotFound | Code::NotFound => EXIT_NOT_FOUND,
                 Code::VersionMismatch => EXIT_CONDITION_FAILED,
                 _ => EXIT_FAILED,
             },
-            Failed::NotFound(_) => EXIT_NOT_FOUND,
-            Failed::Other(_) => EXIT_FAILED,
             Failed::NobodyReads => 0,
         }
     }
 
     fn report(self, json: bool) -> ExitCode {
-        let (code, detail, version) = match &self {
-            Failed::Store(error) => (error.code().as_str(), error.detail(), error.version()),
-            Failed::NotFound(detail) => ("not_found", detail.as_str(), None),
-            Failed::Other(detail) => ("failed", detail.as_str(), None),
-            Failed::NobodyReads => return ExitCode::SUCCESS,
+        let Failed::Error(error) = &self else {
+            return ExitCode::SUCCESS;
         };
         if json {
-            let mut document = serde_json::json!({ "code": code, "detail": detail });
-            if let Some(version) = version {
+            let mut document = serde_json::json!({
+                "code": error.code(),
+                "detail": error.detail(),
+            });
+            if let Some(version) = error.version() {
                 document["version"] = version.into();
             }
             eprintln!("{document}");
-        } else if matches!(self, Failed::Store(_)) {
-            eprintln!("cairn: {detail} ({code})");
         } else {
-            eprintln!("cairn: {detail}");
+            eprintln!("cairn: {error}");
         }
         ExitCode::from(self.exit_code())
     }
 }
 
-impl From<cairn_sdk::Error> for Failed {
-    fn from(error: cairn_sdk::Error) -> Self {
-        Failed::Store(error)
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Error(error)
+    }
+}
+
+impl From<cairn_kv::Error> for Failed {
+    fn from(error: cairn_kv::Error) -> Self {
+        Failed::Error(error.into())
     }
 }
 
@@ -198,14 +227,8 @@ impl From<std::io::Error> for Failed {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::BrokenPipe => Failed::NobodyReads,
-            _ => Failed::Other(error.to_string()),
+            _ => Failed::Error(Error::new(Code::Io, error.to_string())),
         }
-    }
-}
-
-impl From<String> for Failed {
-    fn from(detail: String) -> Self {
-        Failed::Other(detail)
     }
 }
 

@@ -19,14 +19,14 @@ mod connection;
 mod connections;
 mod stall;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_kv::{Store, TopicRetention};
-use cairn_sdk::Embedded;
 use cairn_sdk::bridge::{Bridge, WAITING_MAX};
+use cairn_sdk::{Code, Embedded};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -35,7 +35,7 @@ use crate::http::{App, Gate};
 use connections::Connections;
 
 /// Why a server ends badly.
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = cairn_sdk::Error;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -54,7 +54,8 @@ pub(crate) fn run(config: Config) -> Result<bool, Failure> {
         .max_blocking_threads(threads.saturating_add(4))
         .thread_name("cairn")
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(refused)?;
     let outcome = runtime.block_on(serve(config));
     // A call that still waits for a broken disk must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -62,11 +63,12 @@ pub(crate) fn run(config: Config) -> Result<bool, Failure> {
 }
 
 async fn serve(config: Config) -> Result<bool, Failure> {
-    tracing::info!(config = %serde_json::to_string(&config)?, "effective configuration");
+    let shown = serde_json::to_string(&config).map_err(|error| refused(error.into()))?;
+    tracing::info!(config = %shown, "effective configuration");
     if config.s3_listen.is_some() {
         tracing::warn!("s3_listen is set, but this version has no S3 door");
     }
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new().map_err(refused)?;
     let connections_max = allowed_connections(config.connections_max);
     let socket = bind(&config).await?;
     let bridge = Bridge::new(config.blocking_threads, WAITING_MAX);
@@ -76,8 +78,9 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     };
     let store = Embedded::new(store, bridge, config.auto_create_buckets);
     let app = App::new(&config, store.clone());
-    let listener = socket.listen(BACKLOG)?;
-    announce(&config, listener.local_addr()?)?;
+    let listener = socket.listen(BACKLOG).map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    announce(&config, address).map_err(refused)?;
 
     let connections = Connections::new(connections_max, Arc::clone(&app));
     let limits = connection::Limits {
@@ -136,7 +139,7 @@ async fn accept(
             Err(error) => {
                 // A connection that is gone already concerns nobody; anything else is a lack of
                 // something, which passes when connections close.
-                if error.kind() != std::io::ErrorKind::ConnectionAborted {
+                if error.kind() != io::ErrorKind::ConnectionAborted {
                     tracing::warn!(%error, "a connection could not be accepted");
                     connections.evict();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -155,32 +158,38 @@ async fn accept(
 
 /// Binds the address, unless it reaches beyond this machine and nobody would be asked for a token.
 async fn bind(config: &Config) -> Result<TcpSocket, Failure> {
-    let named = |what: &dyn std::fmt::Display| format!("listen = {:?}: {what}", config.listen);
+    let named = |code, what: &dyn std::fmt::Display| {
+        Failure::new(code, format!("listen = {:?}: {what}", config.listen))
+    };
+    let unusable = |what: &dyn std::fmt::Display| named(Code::InvalidArgument, what);
     let addresses = tokio::net::lookup_host(&config.listen)
         .await
-        .map_err(|error| named(&error))?;
+        .map_err(|error| unusable(&error))?;
     let address = addresses
         .into_iter()
         .next()
-        .ok_or_else(|| named(&"names no address"))?;
+        .ok_or_else(|| unusable(&"names no address"))?;
     if config.token.is_empty() && !config.insecure && !address.ip().to_canonical().is_loopback() {
-        return Err(named(
+        return Err(unusable(
             &"without tokens only a loopback address is served; add a [[token]] to the \
               configuration, or pass --insecure",
-        )
-        .into());
+        ));
     }
     let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
-    socket.set_reuseaddr(true)?;
+    let socket = socket.map_err(refused)?;
+    socket.set_reuseaddr(true).map_err(refused)?;
     socket.bind(address).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => named(&format_args!(
-            "{error}; stop what listens there, or choose another address with --listen (port 0 \
-             takes a free one)"
-        )),
-        _ => named(&error),
+        io::ErrorKind::AddrInUse => {
+            let what = format_args!(
+                "{error}; stop what listens there, or choose another address with --listen (port \
+                 0 takes a free one)"
+            );
+            named(Code::Io, &what)
+        }
+        _ => named(Code::Io, &error),
     })?;
     Ok(socket)
 }
@@ -207,22 +216,34 @@ async fn open(config: &Config, bridge: &Bridge) -> Result<Store, Failure> {
     }
     let path = config.data.clone();
     let opened = bridge.run(move || options.open(path)).await;
-    let store = opened.map_err(|refused| format!("the store was not opened: {refused:?}"))?;
+    let store = opened.map_err(|refused| {
+        let detail = format!("the store was not opened: {refused:?}");
+        Failure::new(Code::Internal, detail)
+    })?;
     // Most errors name the file, and so the directory; the rest is told which one it is about.
     let data = config.data.display().to_string();
-    Ok(store.map_err(|error| match error.message() {
-        message if message.contains(&data) => message.to_owned(),
-        message => format!("{data}: {message}"),
-    })?)
+    store.map_err(|error| {
+        let failure = Failure::from(error);
+        if failure.detail().contains(&data) {
+            return failure;
+        }
+        let detail = format!("{data}: {}", failure.detail());
+        Failure::new(failure.code().clone(), detail)
+    })
 }
 
-fn announce(config: &Config, http: SocketAddr) -> std::io::Result<()> {
+/// The operating system refused what a server needs of it.
+fn refused(error: io::Error) -> Failure {
+    Failure::new(Code::Io, error.to_string())
+}
+
+fn announce(config: &Config, http: SocketAddr) -> io::Result<()> {
     let data = if config.memory {
         "-".to_owned()
     } else {
         config.data.display().to_string()
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     writeln!(out, "cairn ready http={http} s3=- data={data}")?;
     out.flush()?;
     tracing::info!(%http, data, "ready");
@@ -260,7 +281,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

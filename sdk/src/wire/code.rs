@@ -65,7 +65,8 @@ pub enum Code {
     DiskFull,
     /// Another process holds the data directory.
     Locked,
-    /// The operating system refused an operation on the data directory.
+    /// The operating system refused an operation on the data directory, or on another file or
+    /// address of the machine.
     Io,
     /// The server could not be reached; nothing was done. Made by the client only.
     Unreachable,

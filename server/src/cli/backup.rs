@@ -38,15 +38,13 @@ pub(super) fn run(command: &Command) -> ExitCode {
 
 fn backup(command: &Command) -> Result<(), Failed> {
     directory::check_holds_store(&command.directory)?;
-    let failed = |error: cairn_kv::Error| Failed::Other(error.message().to_owned());
-    let store = Store::options().threads(false).open(&command.directory);
-    let store = store.map_err(failed)?;
+    let store = Store::options().threads(false).open(&command.directory)?;
     let outcome = store
         .backup(&command.to)
         .and_then(|()| store.state_digest());
     let closed = store.close();
-    let digest = outcome.map_err(failed)?.to_string();
-    closed.map_err(failed)?;
+    let digest = outcome?.to_string();
+    closed?;
     let to = command.to.display().to_string();
     let mut output = Output::new(command.json);
     let words = format!("copied to {to}\nstate-digest {digest}");

@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use cairn_sdk::{Code, Error};
+
 use super::Failed;
 
 /// Refuses what is no directory.
@@ -11,9 +13,10 @@ pub(super) fn check_is_directory(path: &Path) -> Result<(), Failed> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Err(nothing(path, "no such directory"))
         }
-        Err(error) => Err(Failed::Other(format!("{}: {error}", path.display()))),
-        Ok(metadata) if !metadata.is_dir() => Err(nothing(path, "not a directory")),
-        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(file(path)),
+        Ok(metadata) if !metadata.is_dir() => Err(file(path)),
+        // What else may be wrong is told by who opens it.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -27,17 +30,27 @@ pub(super) fn check_holds_store(path: &Path) -> Result<(), Failed> {
     }
 }
 
-/// Whether there is a store in a directory, however damaged.
-pub(super) fn holds_store(path: &Path) -> bool {
-    // The log's identity; one that lost it still has its first partition.
-    let mut names = ["identity", "p0000"].iter();
-    names.any(|name| path.join(name).exists())
+pub(super) fn no_store(path: &Path) -> Failed {
+    nothing(path, "there is no store in this directory")
 }
 
-pub(super) fn no_store(path: &Path) -> Failed {
-    nothing(path, "there is no store in it")
+/// Whether there may be a store in a directory, however damaged.
+fn holds_store(path: &Path) -> bool {
+    // The log's identity; one that lost it still has its first partition.
+    let mut names = ["identity", "p0000"].iter();
+    names.any(|name| path.join(name).try_exists().unwrap_or(true))
 }
 
 fn nothing(path: &Path, what: &str) -> Failed {
-    Failed::NotFound(format!("{}: {what}", path.display()))
+    let path = path.display();
+    let detail = format!("{path}: {what}; give the one that `cairn serve --data` keeps a store in");
+    Failed::Error(Error::new(Code::NotFound, detail))
+}
+
+/// As the store itself says it.
+fn file(path: &Path) -> Failed {
+    let path = path.display();
+    let detail =
+        format!("{path}: a file stands where a data directory is to be: choose another directory");
+    Failed::Error(Error::new(Code::Io, detail))
 }

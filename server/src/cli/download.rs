@@ -5,7 +5,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cairn_sdk::{Cairn, Code, Error, ValueStream};
@@ -35,6 +36,7 @@ struct Downloaded {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
+    check_names_file(&command.path)?;
     let cairn = command.common.place.to_read().await?;
     let outcome = download(&cairn, &command).await;
     cairn.close().await?;
@@ -56,14 +58,10 @@ async fn download(cairn: &Cairn, command: &Command) -> Result<Downloaded, Failed
         )
     })?;
     let part = beside(&command.path);
-    let named = |error: io::Error| format!("{}: {error}", part.display());
-    let file = File::create(&part).map_err(named)?;
-    let written = write(&mut value, &file, command.common.json).await;
-    let finished = match written {
-        Ok(()) => fs::rename(&part, &command.path).map_err(|error| named(error).into()),
-        Err(Failed::Other(error)) => Err(Failed::Other(format!("{}: {error}", part.display()))),
-        Err(failed) => Err(failed),
-    };
+    let refused = |error| Failed::file(&part, &error);
+    let file = File::create(&part).map_err(refused)?;
+    let written = write(&mut value, &file, &part, command.common.json).await;
+    let finished = written.and_then(|()| fs::rename(&part, &command.path).map_err(refused));
     if finished.is_err() {
         // It is of no use, and the next download makes another.
         let _ = fs::remove_file(&part);
@@ -74,15 +72,33 @@ async fn download(cairn: &Cairn, command: &Command) -> Result<Downloaded, Failed
     })
 }
 
-async fn write(value: &mut ValueStream, mut file: &File, json: bool) -> Result<(), Failed> {
+/// Refuses a path that a file can not have. Else the file beside it would be the one that is told.
+fn check_names_file(path: &Path) -> Result<(), Failed> {
+    let ends_in_slash = path.as_os_str().as_bytes().ends_with(b"/");
+    if !ends_in_slash && !path.is_dir() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failed::invalid(format!(
+        "{path}: it is a directory; PATH names the file that the value goes to"
+    )))
+}
+
+async fn write(
+    value: &mut ValueStream,
+    mut file: &File,
+    path: &Path,
+    json: bool,
+) -> Result<(), Failed> {
+    let refused = |error| Failed::file(path, &error);
     let mut progress = Progress::new("downloaded", json);
     let mut done = 0;
     while let Some(part) = value.next().await? {
-        file.write_all(&part).map_err(|error| error.to_string())?;
+        file.write_all(&part).map_err(refused)?;
         done += part.len() as u64;
         progress.at(done, Some(value.size()));
     }
-    Ok(file.sync_all().map_err(|error| error.to_string())?)
+    file.sync_all().map_err(refused)
 }
 
 fn beside(path: &Path) -> PathBuf {

@@ -82,7 +82,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failed> {
         tolerance,
         |bytes| progress.at(bytes, Some(size)),
     )
-    .map_err(|what| format!("{}: {what}", command.file.display()))?;
+    .map_err(|what| Failed::invalid(format!("{}: {what}", command.file.display())))?;
     drop(progress);
     for bad in plan.bad_rows() {
         eprintln!("cairn: skipped: {bad}");
@@ -118,7 +118,7 @@ async fn load(
         bytes: 0,
         done: 0,
     };
-    let mut rows = source.rows()?;
+    let mut rows = source.rows().map_err(Failed::invalid)?;
     let mut index = 0;
     while let Some(row) = rows.next() {
         let row = match row {
@@ -128,7 +128,7 @@ async fn load(
                 index += 1;
                 continue;
             }
-            Err(Trouble::Fatal(what)) => return Err(loading.broken(&what).into()),
+            Err(Trouble::Fatal(what)) => return Err(Failed::invalid(loading.broken(&what))),
         };
         if plan.takes(index) {
             loading.add(row).await?;
@@ -201,7 +201,8 @@ impl Source {
             Some(format) => format,
             None => Format::of(&command.file).ok_or_else(|| {
                 let file = command.file.display();
-                format!("{file}: its extension is none of csv, json, ndjson; give --format")
+                let what = "its extension is none of csv, json, ndjson; give --format";
+                Failed::invalid(format!("{file}: {what}"))
             })?,
         };
         let key = KeyRule::parse(&command.key);
@@ -212,33 +213,30 @@ impl Source {
         })
     }
 
-    fn open(&self) -> Result<File, String> {
-        File::open(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))
-    }
-
-    fn metadata(&self) -> Result<Metadata, String> {
-        let metadata = self.open()?.metadata();
-        let metadata = metadata.map_err(|error| format!("{}: {error}", self.path.display()))?;
+    fn metadata(&self) -> Result<Metadata, Failed> {
+        let metadata = File::open(&self.path).and_then(|file| file.metadata());
+        let metadata = metadata.map_err(|error| Failed::file(&self.path, &error))?;
         if !metadata.is_file() {
             let path = self.path.display();
-            return Err(format!("{path}: is no file, and an import reads it twice"));
+            let what = "is no file, and an import reads it twice";
+            return Err(Failed::invalid(format!("{path}: {what}")));
         }
         Ok(metadata)
     }
 
-    fn check_unchanged(&self, before: &Metadata) -> Result<(), String> {
+    fn check_unchanged(&self, before: &Metadata) -> Result<(), Failed> {
         let now = self.metadata()?;
         if now.len() == before.len() && now.modified().ok() == before.modified().ok() {
             return Ok(());
         }
-        Err(format!(
-            "{}: the file changed while it was imported",
-            self.path.display()
-        ))
+        let path = self.path.display();
+        let what = "the file changed while it was imported";
+        Err(Failed::invalid(format!("{path}: {what}")))
     }
 
     fn rows(&self) -> Result<Box<dyn Rows>, String> {
-        self.format.rows(self.open()?, self.key.clone())
+        let file = File::open(&self.path).map_err(|error| error.to_string())?;
+        self.format.rows(file, self.key.clone())
     }
 }
 

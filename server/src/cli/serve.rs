@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-use super::EXIT_FAILED;
-use crate::config::{Config, LogFormat, Settings};
+use super::{EXIT_FAILED, Failed};
+use crate::config::{Config, LogFormat, Settings, Unusable};
 
 /// Serve a store over HTTP
 #[derive(Args)]
@@ -20,18 +20,19 @@ pub(super) struct Command {
 }
 
 pub(super) fn run(command: Command) -> ExitCode {
-    let config = match Config::resolve(command.settings, command.config.as_deref()) {
-        Ok(config) => config,
-        Err(unusable) => return failed(&unusable),
-    };
-    if let Err(error) = log(&config) {
-        return failed(&format!("log = {:?}: {error}", config.log));
-    }
-    match crate::serve::run(config) {
+    match serve(command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
-        Err(failure) => failed(&failure),
+        Err(failed) => failed.report(false),
     }
+}
+
+/// Whether all of it went well.
+fn serve(command: Command) -> Result<bool, Failed> {
+    let config = Config::resolve(command.settings, command.config.as_deref());
+    let config = config.map_err(|Unusable(detail)| Failed::invalid(detail))?;
+    log(&config).map_err(|error| Failed::invalid(format!("log = {:?}: {error}", config.log)))?;
+    Ok(crate::serve::run(config)?)
 }
 
 fn log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseError> {
@@ -46,9 +47,4 @@ fn log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseError> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
-}
-
-fn failed(why: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("cairn: {why}");
-    ExitCode::from(EXIT_FAILED)
 }

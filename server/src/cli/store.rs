@@ -1,14 +1,12 @@
 //! Which store a command talks to.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use cairn_sdk::wire::Durability;
 use cairn_sdk::{Cairn, ConnectOptions};
 use clap::Args;
 
-use super::Failed;
-use super::directory::holds_store;
+use super::{Failed, directory};
 
 /// A server or a directory
 #[derive(Args)]
@@ -41,17 +39,7 @@ impl Place {
     /// in a directory that holds something else.
     pub(super) async fn to_read(&self) -> Result<Cairn, Failed> {
         if let Some(data) = &self.data {
-            let what = match std::fs::metadata(data) {
-                Err(error) if error.kind() == ErrorKind::NotFound => "no such directory",
-                Ok(metadata) if !metadata.is_dir() => "a file, not the directory of a store",
-                Ok(_) if !holds_store(data) => "there is no store in this directory",
-                // What else may be wrong is told by who opens it.
-                _ => return self.open().await,
-            };
-            return Err(Failed::Other(format!(
-                "{}: {what}; --data names the directory that `cairn serve --data` keeps a store in",
-                data.display()
-            )));
+            directory::check_holds_store(data)?;
         }
         self.open().await
     }

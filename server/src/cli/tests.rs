@@ -13,7 +13,8 @@ fn exit_codes_tell_not_found_and_failed_conditions_apart() {
     assert_eq!(code("bucket_not_found"), 3);
     assert_eq!(code("version_mismatch"), 4);
     assert_eq!(code("overloaded"), 1);
-    assert_eq!(Failed::from("anything".to_owned()).exit_code(), 1);
+    assert_eq!(code("not_found"), 3);
+    assert_eq!(Failed::invalid("anything").exit_code(), 1);
 }
 
 #[test]

@@ -37,11 +37,12 @@ pub(super) struct Command {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
-    let named = |error| format!("{}: {error}", command.path.display());
-    let file = File::open(&command.path).map_err(named)?;
-    let metadata = file.metadata().map_err(named)?;
+    let refused = |error| Failed::file(&command.path, &error);
+    let file = File::open(&command.path).map_err(refused)?;
+    let metadata = file.metadata().map_err(refused)?;
     if metadata.is_dir() {
-        return Err(named(std::io::Error::other("it is a directory")).into());
+        let path = command.path.display();
+        return Err(Failed::invalid(format!("{path}: it is a directory")));
     }
     // A pipe tells no size.
     let size = metadata.is_file().then_some(metadata.len());

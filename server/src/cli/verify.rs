@@ -41,8 +41,7 @@ fn verify(command: &Command) -> Result<bool, Failed> {
     let path = command.directory.as_path();
     directory::check_is_directory(path)?;
     let mut progress = Progress::new("verified bytes", command.json);
-    let found = Store::verify_directory(path, |done, of| progress.at(done, Some(of)))
-        .map_err(|error| Failed::Other(error.message().to_owned()))?;
+    let found = Store::verify_directory(path, |done, of| progress.at(done, Some(of)))?;
     drop(progress);
     let found = found.ok_or_else(|| directory::no_store(path))?;
     print(command, path, &found)?;

@@ -273,35 +273,119 @@ fn a_file_with_a_fault_imports_nothing() {
         stdout(&place.run(&["get", "rows", "1"])),
         "{\"id\":1,\"n\": 2}"
     );
-    for arguments in [
-        &["import", "rows", "missing.csv", "--key", "id"][..],
-        &["import", "rows", "rows.txt", "--key", "id"],
-        &["import", "rows", "/", "--key", "id", "--format", "csv"],
+}
+
+#[test]
+fn a_fault_of_this_machine_has_a_code_as_one_of_the_store_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let place = Place::Server(Box::new(Server::in_memory(&[])));
+    std::fs::create_dir(path("folder")).unwrap();
+    stdout(&place.run(&["put", "b", "k", "v"]));
+    let folder = path("folder");
+    let (below, under_a_file) = (format!("{folder}/no/file"), path("rows.txt/file"));
+    std::fs::write(path("rows.txt"), "").unwrap();
+    for (arguments, says, code) in [
+        (&["import", "b", "no.csv", "--key", "k"][..], "no.csv", "io"),
+        (
+            &["import", "b", &path("rows.txt"), "--key", "k"],
+            "--format",
+            "invalid_argument",
+        ),
+        (
+            &["import", "b", &folder, "--key", "k", "--format", "csv"],
+            &folder,
+            "invalid_argument",
+        ),
+        (&["upload", &below, "b/k"], &below, "io"),
+        (
+            &["upload", &folder, "b/k"],
+            "a directory",
+            "invalid_argument",
+        ),
+        (&["download", "b/k", &below], &below, "io"),
+        (&["download", "b/k", &under_a_file], &under_a_file, "io"),
+        (
+            &["download", "b/k", &folder],
+            "a directory",
+            "invalid_argument",
+        ),
+        (&["download", "b/k", "."], "a directory", "invalid_argument"),
+        (
+            &["download", "b/k", &format!("{folder}/new/")],
+            "a directory",
+            "invalid_argument",
+        ),
     ] {
-        assert_eq!(place.code(arguments), Some(1), "{arguments:?}");
+        let output = place.run(arguments);
+        let why = told(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {why}");
+        assert!(why.contains(says), "{arguments:?}: {why}");
+        assert!(
+            why.ends_with(&format!(" ({code})\n")),
+            "{arguments:?}: {why}"
+        );
+        let output = place.run(&[arguments, &["--json"]].concat());
+        let problem: Value = serde_json::from_str(&told(&output)).unwrap();
+        assert_eq!(problem["code"], code, "{arguments:?}");
     }
+    let left = std::fs::read_dir(directory.path()).unwrap();
+    assert_eq!(left.count(), 2, "nothing is left behind");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+/// The doors to a directory that make no store in it, with `--json`.
+pub(super) fn readers(data: &Path, to: &Path) -> Vec<Output> {
+    let [data, to] = [data, to].map(|path| path.to_str().unwrap());
+    let readers: [&[&str]; 8] = [
+        &["get", "b", "k", "--data", data],
+        &["scan", "b", "--data", data],
+        &["watch", "b", "--data", data],
+        &["export", "b", "--data", data],
+        &["status", "--data", data],
+        &["log", "status", "--data", data],
+        &["verify", data],
+        &["backup", data, "--to", to],
+    ];
+    let run = |arguments: &&[&str]| cairn().args(*arguments).arg("--json").output().unwrap();
+    readers.iter().map(run).collect()
+}
+
+/// The code of an error that was told as JSON, and the exit code.
+#[track_caller]
+pub(super) fn failure(output: &Output) -> (String, Option<i32>) {
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let problem: Value = serde_json::from_str(&told(output)).expect("a line of JSON");
+    let code = problem["code"].as_str().unwrap().to_owned();
+    (code, output.status.code())
 }
 
 #[test]
 fn a_command_that_reads_creates_no_directory_and_a_held_one_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let missing = directory.path().join("missing");
-    let output = cairn()
-        .args(["get", "b", "k", "--data"])
-        .arg(&missing)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(!missing.exists());
-    let held = directory.path().join("held");
+    let [missing, held, to] = ["missing", "held", "to"].map(|name| directory.path().join(name));
+    for output in readers(&missing, &to) {
+        assert_eq!(failure(&output), ("not_found".to_owned(), Some(3)));
+        assert!(told(&output).contains("no such directory"), "{output:?}");
+    }
+    assert!(!missing.exists() && !to.exists());
     let _server = Server::start(&held, &[]);
-    let output = cairn()
-        .args(["get", "b", "k", "--data"])
-        .arg(&held)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(told(&output).contains("locked"), "{}", told(&output));
+    for output in readers(&held, &to) {
+        assert_eq!(failure(&output), ("locked".to_owned(), Some(1)));
+        assert!(told(&output).contains("another process"), "{output:?}");
+    }
+    assert!(!to.exists());
+    let held = held.to_str().unwrap();
+    for arguments in [
+        &["get", "b", "k", "--data", held][..],
+        &["put", "b", "k", "v", "--data", held],
+        &["verify", held],
+        &["backup", held, "--to", to.to_str().unwrap()],
+    ] {
+        let output = cairn().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(told(&output).ends_with(" (locked)\n"), "{}", told(&output));
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::command::{real, zip_rows};
+use super::command::{failure, readers, real, zip_rows};
 use super::run::{Server, cairn, stdout};
 use super::verify::{crc32, files, flip, store_in_new_directory, verify};
 
@@ -110,14 +110,15 @@ fn a_directory_of_another_user_is_told_and_left_as_it_is() {
             command
         };
         for (code, says) in doors(data, stranger) {
-            assert_eq!(code, Some(1), "{says}");
             assert!(says.contains(data.to_str().unwrap()), "{says}");
-            let is_missing = says.contains("no such directory");
-            assert!(is_missing || says.contains("Permission denied"), "{says}");
-            assert!(
-                is_missing || says.contains("owner of the data directory"),
-                "{says}"
-            );
+            if says.contains("no such directory") {
+                assert_eq!(code, Some(3), "{says}");
+                continue;
+            }
+            assert_eq!(code, Some(1), "{says}");
+            assert!(says.contains("Permission denied"), "{says}");
+            assert!(says.contains("owner of the data directory"), "{says}");
+            assert!(says.ends_with(" (io)\n"), "{says}");
         }
     }
     assert!(files(&data) == before, "not a byte was changed");
@@ -135,7 +136,12 @@ fn a_file_in_place_of_the_directory_is_told_and_left_as_it_is() {
         for (code, says) in doors(data, cairn) {
             assert_eq!(code, Some(1), "{says}");
             assert!(says.contains(data.to_str().unwrap()), "{says}");
-            assert!(says.contains("a file"), "{says}");
+            assert!(says.contains("a file stands where"), "{says}");
+            assert!(says.ends_with(" (io)\n"), "{says}");
+        }
+        for output in readers(data, &directory.path().join("to")) {
+            assert_eq!(failure(&output), ("io".to_owned(), Some(1)), "{output:?}");
+            assert!(told(&output).contains("a file stands where"), "{output:?}");
         }
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
@@ -146,23 +152,11 @@ fn a_command_that_reads_makes_no_store_in_a_directory_of_something_else() {
     let directory = tempfile::tempdir().unwrap();
     let mine = directory.path().join("mine");
     std::fs::write(&mine, "mine").unwrap();
-    for arguments in [
-        &["get", "b", "k"][..],
-        &["scan", "b"],
-        &["export", "b"],
-        &["status"],
-    ] {
-        let output = cairn()
-            .args(arguments)
-            .arg("--data")
-            .arg(directory.path())
-            .output();
-        let output = output.unwrap();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    for output in readers(directory.path(), &directory.path().join("to")) {
+        assert_eq!(failure(&output), ("not_found".to_owned(), Some(3)));
         assert!(
             told(&output).contains("no store in this directory"),
-            "{}",
-            told(&output)
+            "{output:?}"
         );
     }
     assert_eq!(
@@ -276,6 +270,32 @@ fn restore(whole: &std::collections::BTreeMap<PathBuf, Vec<u8>>, from: &Path, to
     }
     for (path, bytes) in whole {
         std::fs::write(to.join(path.strip_prefix(from).unwrap()), bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_store_is_corrupt_at_each_door_that_opens_it() {
+    let (directory, data, _) = store_in_new_directory();
+    let superblock = data.join("p0000/superblock");
+    for at in [20, 4096 + 20] {
+        flip(&superblock, at);
+    }
+    for (code, says) in doors(&data, cairn) {
+        assert_eq!(code, Some(1), "{says}");
+        assert!(says.ends_with(" (corrupt)\n"), "{says}");
+    }
+    for output in readers(&data, &directory.path().join("to")) {
+        // To verify is to tell what is damaged: there it is what was asked for.
+        if output.stdout.is_empty() {
+            assert_eq!(failure(&output), ("corrupt".to_owned(), Some(1)));
+        } else {
+            let found = String::from_utf8_lossy(&output.stdout);
+            assert!(found.contains("\"ok\":false"), "{found}");
+            assert_eq!(output.status.code(), Some(1), "{found}");
+        }
+        let told = [&output.stdout[..], &output.stderr[..]].concat();
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains(superblock.to_str().unwrap()), "{told}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::run::{Server, cairn, is_problem, read_all};
+use super::verify::flip;
 
 #[test]
 fn it_announces_itself_in_one_line_and_ends_cleanly_on_both_signals() {
@@ -149,19 +150,46 @@ fn what_cannot_be_served_is_refused_with_its_reason() {
     let config = directory.path().join("cairn.toml");
     std::fs::write(&config, "lisen = \"127.0.0.1:0\"\n").unwrap();
     let (data, config) = (data.to_str().unwrap(), config.to_str().unwrap());
-    for (arguments, says) in [
+    let damaged = directory.path().join("damaged");
+    let in_damaged = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        damaged.to_str().unwrap(),
+    ];
+    Server::start(&damaged, &[]).stop();
+    for at in [20, 4096 + 20] {
+        flip(&damaged.join("p0000/superblock"), at);
+    }
+    for (arguments, says, code) in [
         (
             &["serve", "--listen", "0.0.0.0:0", "--memory"][..],
             "--insecure",
+            "invalid_argument",
         ),
         (
             &["serve", "--listen", "127.0.0.1:0", "--data", data],
-            "data",
+            "another process",
+            "locked",
         ),
-        (&["serve", "--listen", &taken, "--memory"], "in use"),
-        (&["serve", "--listen", "nonsense", "--memory"], "nonsense"),
-        (&["serve", "--config", config], "lisen"),
-        (&["serve", "--log", "=,=", "--memory"], "log"),
+        (&["serve", "--listen", &taken, "--memory"], "in use", "io"),
+        (
+            &["serve", "--listen", "nonsense", "--memory"],
+            "listen = \"nonsense\"",
+            "invalid_argument",
+        ),
+        (&["serve", "--config", config], "lisen", "invalid_argument"),
+        (
+            &["serve", "--config", "/no/such.toml"],
+            "/no/such.toml",
+            "invalid_argument",
+        ),
+        (
+            &["serve", "--log", "=,=", "--memory"],
+            "log = ",
+            "invalid_argument",
+        ),
         (
             &[
                 "serve",
@@ -170,13 +198,21 @@ fn what_cannot_be_served_is_refused_with_its_reason() {
                 "--listen",
                 "127.0.0.1:0",
             ],
-            "/proc",
+            "/proc/no-such-place",
+            "io",
         ),
+        (&in_damaged, "p0000/superblock", "corrupt"),
     ] {
         let output = cairn().args(arguments).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
-        assert!(told.contains(says), "{arguments:?}: {told}");
+        // What went before are lines of the log, and the effective configuration names everything.
+        let error = told.split_once("\ncairn: ").map(|(_, error)| error);
+        let error = error.or(told.strip_prefix("cairn: "));
+        let error = error.unwrap_or_else(|| panic!("{arguments:?}: {told}"));
+        assert!(error.contains(says), "{arguments:?}: {error}");
+        let code = format!(" ({code})\n");
+        assert!(error.ends_with(&code), "{arguments:?}: {error}");
         assert!(output.stdout.is_empty());
     }
     let usage = cairn().args(["serve", "--no-such-flag"]).output().unwrap();

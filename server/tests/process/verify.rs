@@ -216,7 +216,8 @@ fn what_is_no_store_to_verify_is_told() {
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     let (code, said) = told(&file);
-    assert_eq!((code, said.contains("not a directory")), (Some(3), true));
+    let is_told = said.contains("a file stands where");
+    assert_eq!((code, is_told), (Some(1), true), "{said}");
     assert_eq!(
         cairn().arg("verify").output().unwrap().status.code(),
         Some(2)
