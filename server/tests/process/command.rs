@@ -223,31 +223,135 @@ fn movies_come_out_as_they_went_in() {
     }
 }
 
+/// A file with a fault: its extension and text, what is said of it, and the rows imported and
+/// skipped with `--skip-bad`, or nothing where no row can be told from another.
+type Faulty = (
+    &'static str,
+    &'static [u8],
+    &'static str,
+    Option<(u64, u64)>,
+);
+
+const FAULTY: [Faulty; 24] = [
+    (
+        "csv",
+        b"id,t\n1,a\n2\n3,c\n",
+        "line 3: 1 fields",
+        Some((2, 1)),
+    ),
+    (
+        "csv",
+        b"id,t\n1,a\n2,b,c\n",
+        "line 3: 3 fields",
+        Some((1, 1)),
+    ),
+    ("csv", b"id,t\n1,a\n2,\xff\n", "line 3", Some((1, 1))),
+    ("csv", b"id,t\n1,a\n\xff,b\n", "line 3", Some((1, 1))),
+    ("csv", b"id,t\n,a\n", "line 2", Some((0, 1))),
+    ("csv", b"id,t\n1,\"a\n2,b\n3,c\n", "line 2", Some((0, 1))),
+    ("csv", b"id,t\n1,a\n2,\"b\nb\",\"c", "line 4", Some((1, 1))),
+    (
+        "csv",
+        b"id,t\n1,\"a\n2,\"b\"\n3,c\n",
+        "line 2",
+        Some((1, 1)),
+    ),
+    ("csv", b"id,\"t\n1,a\n", "line 1", None),
+    ("csv", b"id,t,id\n1,a,2\n", "line 1", None),
+    ("csv", b"t\na\n", "line 1: the header", None),
+    ("csv", b"id,\xff\n1,a\n", "line 1: the header", None),
+    (
+        "json",
+        b"[{\"id\":1},\n{\"id\":2}",
+        "line 2: the file ends",
+        None,
+    ),
+    (
+        "json",
+        b"[{\"id\":1},\n{\"id\":\"2",
+        "line 2: the file ends",
+        None,
+    ),
+    (
+        "json",
+        b"[{\"id\":1},\n{\"id\":\"\xff\"}]",
+        "line 2",
+        Some((1, 1)),
+    ),
+    ("json", b"[{\"id\":1},\n[2]]", "line 2", Some((1, 1))),
+    ("json", b"[{\"id\":1},\n{\"id\" 2}]", "line 2", Some((1, 1))),
+    (
+        "json",
+        b"{\"id\":1}",
+        "line 1: a JSON file is one array",
+        None,
+    ),
+    (
+        "ndjson",
+        b"{\"id\":1}\n{\"id\":null}\n",
+        "line 2",
+        Some((1, 1)),
+    ),
+    ("ndjson", b"{\"id\":1}\n{}\n", "line 2", Some((1, 1))),
+    ("ndjson", b"{\"id\":1}\nnonsense\n", "line 2", Some((1, 1))),
+    ("ndjson", b"{\"id\":1}\n[2]\n", "line 2", Some((1, 1))),
+    (
+        "ndjson",
+        b"{\"id\":1}\n{\"id\":\"\xff\"}\n",
+        "line 2",
+        Some((1, 1)),
+    ),
+    ("ndjson", b"{\"id\":1}\n{\"id\":2", "line 2", Some((1, 1))),
+];
+
 #[test]
 fn a_file_with_a_fault_imports_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::Server(Box::new(Server::in_memory(&[])));
+    let import = |extension: &str, text: &[u8], more: &[&str]| {
+        let file = directory.path().join("rows").with_extension(extension);
+        std::fs::write(&file, text).unwrap();
+        let import = ["import", "rows", file.to_str().unwrap(), "--key", "id"];
+        place.run(&[&import[..], more].concat())
+    };
+    let nothing_is_there = || place.code(&["bucket", "info", "rows"]) == Some(3);
+    let twice = b"{\"id\":1}\n{\"id\":2}\n{\"id\":1}\n";
+    let twice = (
+        "ndjson",
+        &twice[..],
+        "line 1 and again on line 3",
+        Some((2, 1)),
+    );
+    for (extension, text, says, left) in FAULTY.into_iter().chain([twice]) {
+        let shown = text.escape_ascii();
+        let refused = import(extension, text, &[]);
+        let why = told(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{extension} {shown}: {why}");
+        assert!(why.contains(says), "{extension} {shown}: {why}");
+        assert!(why.ends_with(" (invalid_argument)\n"), "{why}");
+        assert!(nothing_is_there(), "{extension} {shown}");
+        let skipped = import(extension, text, &["--skip-bad"]);
+        let Some((imported, skips)) = left else {
+            assert_eq!(skipped.status.code(), Some(1), "{extension} {shown}");
+            assert!(nothing_is_there(), "{extension} {shown}");
+            continue;
+        };
+        let counts = format!("imported {imported} rows, skipped {skips}\n");
+        assert_eq!(stdout(&skipped), counts, "{extension} {shown}");
+        let is_repeated = told(&skipped).contains("a key given before");
+        assert!(is_repeated || told(&skipped).contains(says), "{shown}");
+        if imported > 0 {
+            stdout(&place.run(&["bucket", "delete", "rows", "--force"]));
+        }
+    }
+}
+
+#[test]
+fn what_is_bad_is_skipped_and_of_a_key_twice_one_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("rows.ndjson");
     let path = file.to_str().unwrap();
     let place = Place::Server(Box::new(Server::in_memory(&[])));
-    for (text, says) in [
-        ("{\"id\":1}\n{\"id\":null}\n", "line 2"),
-        ("{\"id\":1}\n{}\n", "line 2"),
-        (
-            "{\"id\":1}\n{\"id\":2}\n{\"id\":1}\n",
-            "line 1 and again on line 3",
-        ),
-        ("{\"id\":1}\nnonsense\n", "line 2"),
-    ] {
-        std::fs::write(&file, text).unwrap();
-        let import = place.run(&["import", "rows", path, "--key", "id"]);
-        assert_eq!(import.status.code(), Some(1));
-        assert!(told(&import).contains(says), "{}", told(&import));
-        assert_eq!(
-            place.code(&["bucket", "info", "rows"]),
-            Some(3),
-            "nothing was written"
-        );
-    }
     std::fs::write(
         &file,
         "{\"id\":1,\"n\": 1}\nnonsense\n{\"id\":1,\"n\": 2}\n",

@@ -1,8 +1,11 @@
 //! CSV (RFC 4180) under a header: each row becomes an object of strings, fields in the order of
-//! the header.
+//! the header. A row whose quotes do not pair up is bad: rows that follow it may be lost in it.
+
+mod quotes;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read};
 use std::rc::Rc;
 
@@ -10,6 +13,7 @@ use csv::ByteRecord;
 
 use super::key::{KeyRule, row_number};
 use super::row::{Row, Rows, Trouble};
+use quotes::{Fault, Quotes};
 
 /// The rows of a CSV file.
 pub(super) struct CsvRows<R> {
@@ -42,11 +46,12 @@ impl<R: Read> CsvRows<R> {
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
             .from_reader(guarded);
-        let header = reader
-            .headers()
-            .map_err(|error| format!("the header: {error}"))?;
+        let header = reader.headers().cloned();
+        let header = header.map_err(|error| seen.borrow().of_header(&error))?;
+        if let Some(fault) = seen.borrow_mut().finish(reader.position().byte()) {
+            return Err(format!("line {}: {}", fault.line(), fault.why));
+        }
         let mut names: Vec<String> = header.iter().map(str::to_owned).collect();
-        seen.borrow_mut().unfinished = 0;
         match names.first_mut() {
             Some(first) => {
                 if let Some(rest) = first.strip_prefix(BYTE_ORDER_MARK) {
@@ -57,7 +62,8 @@ impl<R: Read> CsvRows<R> {
         }
         for (at, name) in names.iter().enumerate() {
             if names[..at].contains(name) {
-                return Err(format!("the header names the field {name:?} twice"));
+                let what = format_args!("it names the field {name:?} twice");
+                return Err(seen.borrow().of_header(&what));
             }
         }
         let key = match key {
@@ -66,7 +72,8 @@ impl<R: Read> CsvRows<R> {
                 Some(at) => Column::At(at),
                 None => {
                     let names = names.join(", ");
-                    return Err(format!("the header has no field {field:?}; it has {names}"));
+                    let what = format_args!("it has no field {field:?}; it has {names}");
+                    return Err(seen.borrow().of_header(&what));
                 }
             },
         };
@@ -117,14 +124,18 @@ impl<R: Read> Rows for CsvRows<R> {
         if self.ended {
             return None;
         }
-        // What is buffered of the next records was counted before; a little slack does no harm.
-        self.seen.borrow_mut().unfinished = 0;
         let start = self.reader.position().byte();
         match self.reader.read_byte_record(&mut self.record) {
             Ok(true) => {
                 self.number += 1;
-                let line = self.seen.borrow_mut().line_at(start);
-                Some(self.row(line))
+                let mut seen = self.seen.borrow_mut();
+                let line = seen.line_at(start);
+                let fault = seen.finish(self.reader.position().byte());
+                drop(seen);
+                Some(match fault {
+                    Some(fault) => Err(Trouble::bad(fault.line(), fault.why)),
+                    None => self.row(line),
+                })
             }
             Ok(false) => {
                 self.ended = true;
@@ -132,7 +143,9 @@ impl<R: Read> Rows for CsvRows<R> {
             }
             Err(error) => {
                 self.ended = true;
-                let line = self.reader.position().line();
+                let mut seen = self.seen.borrow_mut();
+                let line = seen.line_at(start);
+                let line = seen.quotes.open_on().unwrap_or(line);
                 Some(Err(Trouble::fatal(line, error)))
             }
         }
@@ -163,6 +176,7 @@ struct Seen {
     /// Where something begins after the end of a line, and on which line, for what the parser has
     /// not reached yet.
     begins: VecDeque<(u64, u64)>,
+    quotes: Quotes,
 }
 
 impl Default for Seen {
@@ -173,6 +187,7 @@ impl Default for Seen {
             line: 1,
             between: true,
             begins: VecDeque::new(),
+            quotes: Quotes::default(),
         }
     }
 }
@@ -186,9 +201,22 @@ impl Seen {
                 self.begins.push_back((self.offset, self.line));
             }
             self.between = ends;
+            self.quotes.take(byte, self.offset, self.line);
             self.line += u64::from(byte == b'\n');
             self.offset += 1;
         }
+    }
+
+    /// A record that ends at this offset was read: what is wrong with its quotes.
+    fn finish(&mut self, end: u64) -> Option<Fault> {
+        // What is buffered of the next records was counted before; a little slack does no harm.
+        self.unfinished = 0;
+        self.quotes.fault_before(end)
+    }
+
+    fn of_header(&self, what: &dyn fmt::Display) -> String {
+        let line = self.begins.front().map_or(self.line, |(_, line)| *line);
+        format!("line {line}: the header: {what}")
     }
 
     /// The line of the first record that begins at this offset or after it.
@@ -213,6 +241,9 @@ impl<R: Read> Read for Guarded<R> {
         }
         let read = self.from.read(buffer)?;
         seen.take(&buffer[..read]);
+        if read == 0 {
+            seen.quotes.end();
+        }
         Ok(read)
     }
 }

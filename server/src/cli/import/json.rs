@@ -19,6 +19,7 @@ pub(super) struct JsonRows<R> {
 
 /// The longest text of an element, white space included.
 const ELEMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+const NO_END: &str = "the file ends before its array does: is it cut short?";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<R: BufRead> JsonRows<R> {
@@ -60,7 +61,7 @@ impl<R: BufRead> JsonRows<R> {
         let line = self.bytes.line;
         match first {
             Some(b']') if self.number == 0 => return self.end().map(|()| None),
-            None => return Err(Trouble::fatal(line, "the array has no end")),
+            None => return Err(Trouble::fatal(line, NO_END)),
             Some(b',' | b']') => return Err(Trouble::fatal(line, "an element is missing")),
             Some(_) => {}
         }
@@ -78,12 +79,8 @@ impl<R: BufRead> JsonRows<R> {
                     .map_err(|error| fatal(self.bytes.line, error))?;
             }
             Some(b']') => self.end()?,
-            _ => {
-                return Err(Trouble::fatal(
-                    self.bytes.line,
-                    "expected , or ] after an element",
-                ));
-            }
+            // An element is cut up to a `,`, a `]` or the end.
+            _ => return Err(Trouble::fatal(self.bytes.line, NO_END)),
         }
         self.row(line, text).map(Some)
     }

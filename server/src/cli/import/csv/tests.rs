@@ -59,7 +59,8 @@ fn a_header_without_the_key_or_with_a_field_twice_is_refused() {
     assert!(refused(b"a,b\n", "c").contains("it has a, b"));
     assert!(refused(b"a,b,a\n", "b").contains("twice"));
     assert!(refused(b"", "a").contains("no field") || refused(b"", "a").contains("no header"));
-    assert!(refused(b"\xff\n", "a").contains("header"));
+    assert!(refused(b"\n\xff\n", "a").starts_with("line 2: the header"));
+    assert!(refused(b"a,\"b\n1,2\n", "a").starts_with("line 1: the quote"));
 }
 
 #[test]
@@ -68,6 +69,24 @@ fn a_quote_without_end_does_not_read_for_ever() {
     let Some(Err(Trouble::Fatal(what))) = rows.next() else {
         panic!("an end")
     };
+    assert!(what.starts_with("line 2: "), "{what}");
     assert!(what.contains("closing quote"), "{what}");
     assert_eq!(rows.next(), None);
+}
+
+#[test]
+fn a_quote_that_is_not_closed_makes_a_bad_row_of_all_that_it_takes_in() {
+    let bad = |row: &Result<Row, Trouble>, line: u64| {
+        assert!(
+            matches!(row, Err(Trouble::Bad(bad)) if bad.line == line && bad.why.contains("quote")),
+            "{row:?}"
+        );
+    };
+    let found = rows(b"id,t\n0,x\n\n1,\"a\n2,b\n3,c\n", "id");
+    assert_eq!(found[0], row(2, "0", "{\"id\":\"0\",\"t\":\"x\"}"));
+    bad(&found[1], 4);
+    assert_eq!(found.len(), 2);
+    let found = rows(b"id,t\n1,\"a\n2,\"b\"\n3,c\n", "id");
+    bad(&found[0], 2);
+    assert_eq!(found[1..], [row(4, "3", "{\"id\":\"3\",\"t\":\"c\"}")]);
 }
