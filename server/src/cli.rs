@@ -42,6 +42,11 @@ use output::Output;
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Client(client) = &cli.command
+        && let Err(usage) = client.common().place.check()
+    {
+        usage.exit();
+    }
     match cli.command {
         Command::Serve(command) => serve::run(command),
         Command::Backup(command) => backup::run(&command),

@@ -4,22 +4,19 @@ use std::path::PathBuf;
 
 use cairn_sdk::wire::Durability;
 use cairn_sdk::{Cairn, ConnectOptions};
-use clap::Args;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
 
-use super::{Failed, directory};
+use super::{Cli, Failed, directory};
 
 /// A server or a directory
 #[derive(Args)]
 pub(super) struct Place {
-    /// URL of the server
-    #[arg(
-        long,
-        global = true,
-        env = "CAIRN_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7070"
-    )]
-    url: String,
+    // The environment is asked by hand: to the parser a value from there is as good as a flag, and
+    // would stand against `--data`.
+    /// URL of the server [env: CAIRN_URL] [default: http://127.0.0.1:7070]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
     /// Use the store in this directory, without a server
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -34,7 +31,20 @@ pub(super) struct Place {
     token: Option<String>,
 }
 
+pub(super) const URL_VARIABLE: &str = "CAIRN_URL";
+pub(super) const URL_DEFAULT: &str = "http://127.0.0.1:7070";
+
 impl Place {
+    /// Refuses two places. One may stand before a subcommand and the other after it, which the
+    /// parser does not see together.
+    pub(super) fn check(&self) -> Result<(), clap::Error> {
+        if self.url.is_none() || self.data.is_none() {
+            return Ok(());
+        }
+        let what = "--url and --data exclude each other: a server, or a directory";
+        Err(Cli::command().error(ErrorKind::ArgumentConflict, what))
+    }
+
     /// The store, which a command that only reads does not create, nor
     /// in a directory that holds something else.
     pub(super) async fn to_read(&self) -> Result<Cairn, Failed> {
@@ -57,7 +67,11 @@ impl Place {
         if let Some(token) = &self.token {
             options = options.token(token);
         }
-        Ok(Cairn::connect_with(&self.url, options).await?)
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => std::env::var(URL_VARIABLE).unwrap_or_else(|_| URL_DEFAULT.to_owned()),
+        };
+        Ok(Cairn::connect_with(&url, options).await?)
     }
 }
 

@@ -438,6 +438,44 @@ fn a_fault_of_this_machine_has_a_code_as_one_of_the_store_has() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
+#[test]
+fn a_server_or_a_directory_is_named_and_a_flag_stands_above_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let data = data.to_str().unwrap();
+    let url = "http://127.0.0.1:9";
+    let run = |arguments: &[&str], environment: Option<&str>| {
+        let mut command = cairn();
+        command.args(arguments);
+        if let Some(url) = environment {
+            command.env("CAIRN_URL", url);
+        }
+        command.output().unwrap()
+    };
+    for both in [
+        &["put", "b", "k", "v", "--data", data, "--url", url][..],
+        &["bucket", "--data", data, "list", "--url", url],
+        &["bucket", "--url", url, "create", "b", "--data", data],
+    ] {
+        let refused = run(both, None);
+        let why = told(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{both:?}: {why}");
+        assert!(why.contains("--url") && why.contains("--data"), "{why}");
+    }
+    assert!(!Path::new(data).exists());
+    stdout(&run(&["put", "b", "k", "v", "--data", data], Some(url)));
+    assert_eq!(
+        stdout(&run(&["get", "b", "k", "--data", data], Some(url))),
+        "v"
+    );
+    let other = run(&["get", "b", "k"], Some(url));
+    assert!(told(&other).contains("127.0.0.1:9"), "{}", told(&other));
+    let server = Server::in_memory(&[]);
+    stdout(&server.run(&["put", "b", "k", "served"]));
+    let flag = run(&["get", "b", "k", "--url", &server.url()], Some(url));
+    assert_eq!(stdout(&flag), "served");
+}
+
 /// The doors to a directory that make no store in it, with `--json`.
 pub(super) fn readers(data: &Path, to: &Path) -> Vec<Output> {
     let [data, to] = [data, to].map(|path| path.to_str().unwrap());
