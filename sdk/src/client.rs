@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 #[cfg(feature = "embedded")]
 use crate::embedded::Embedded;
-use crate::error::{Error, Result};
+use crate::error::Result;
 #[cfg(feature = "remote")]
 use crate::remote::{ConnectOptions, Remote};
 use crate::scan::{Scan, ScanRequest};
 use crate::watch::{self, Watch, WatchRequest, WatchStream};
-use crate::wire::{BucketInfo, BucketOptions, Code, Deleted, Durability, Page, Status};
+use crate::wire::{BucketInfo, BucketOptions, Deleted, Durability, Page, Status};
 use crate::write::{Change, Expect, Receipt, Write, check_key};
 
 /// Runs the same call on whichever store this is.
@@ -97,7 +97,7 @@ impl Cairn {
     /// # Errors
     /// `bucket_exists` when it is there with other options; those of any write.
     pub async fn create_bucket(&self, name: &str, options: BucketOptions) -> Result<bool> {
-        check_bucket_name(name)?;
+        check_writable(name)?;
         on!(&*self.backend, store => store.create_bucket(name, options).await)
     }
 
@@ -106,7 +106,7 @@ impl Cairn {
     /// # Errors
     /// `bucket_not_empty` without `force`, `bucket_not_found`; those of any write.
     pub async fn remove_bucket(&self, name: &str, force: bool) -> Result<()> {
-        check_bucket_name(name)?;
+        check_writable(name)?;
         on!(&*self.backend, store => store.remove_bucket(name, force).await)
     }
 
@@ -145,7 +145,7 @@ impl Bucket {
     /// # Errors
     /// `bucket_not_found`; those of any read.
     pub async fn info(&self) -> Result<BucketInfo> {
-        check_bucket_name(&self.name)?;
+        check_readable(&self.name)?;
         on!(&*self.backend, store => store.bucket_info(&self.name).await)
     }
 
@@ -156,7 +156,7 @@ impl Bucket {
     /// [`Bucket::get_stream`]; those of any read.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
         let key = key.as_ref();
-        check_bucket_name(&self.name)?;
+        check_readable(&self.name)?;
         check_key(key)?;
         on!(&*self.backend, store => store.get(&self.name, key).await)
     }
@@ -169,7 +169,7 @@ impl Bucket {
     /// newest; those of any read.
     pub async fn get_at(&self, key: impl AsRef<[u8]>, version: u64) -> Result<Option<Entry>> {
         let key = key.as_ref();
-        check_bucket_name(&self.name)?;
+        check_readable(&self.name)?;
         check_key(key)?;
         on!(&*self.backend, store => store.get_at(&self.name, key, version).await)
     }
@@ -229,7 +229,7 @@ impl Bucket {
     }
 
     pub(crate) async fn begin_watch(&self, request: WatchRequest) -> Result<WatchStream> {
-        check_bucket_name(&self.name)?;
+        check_readable(&self.name)?;
         let source = match &*self.backend {
             #[cfg(feature = "embedded")]
             Backend::Embedded(store) => {
@@ -244,12 +244,12 @@ impl Bucket {
     }
 
     pub(crate) async fn scan_page(&self, request: &ScanRequest) -> Result<Page> {
-        check_bucket_name(&self.name)?;
+        check_readable(&self.name)?;
         on!(&*self.backend, store => store.scan(&self.name, request).await)
     }
 
     async fn write(&self, write: Write) -> Result<Receipt> {
-        check_bucket_name(&self.name)?;
+        check_writable(&self.name)?;
         write.check()?;
         on!(&*self.backend, store => store.write(&self.name, write).await)
     }
@@ -337,8 +337,11 @@ terms!(Put);
 terms!(Delete);
 
 mod log;
+mod name;
 mod stream;
 pub use log::LogRequest;
+pub use name::check_bucket_name;
+use name::{check_readable, check_writable};
 pub use stream::{GetStream, PutStream, ValueStream};
 pub(crate) use stream::{Source, bounds, unreadable};
 
@@ -467,32 +470,4 @@ enum Backend {
     Embedded(Embedded),
     #[cfg(feature = "remote")]
     Remote(Remote),
-}
-
-/// Checks a bucket's name: 1 to 63 of `a-z 0-9 - . _`, first a letter or digit, `.at.` reserved
-/// for snapshots.
-///
-/// # Errors
-/// `invalid_argument`.
-pub fn check_bucket_name(name: &str) -> Result<()> {
-    let well_formed = (1..=63).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-._".contains(&c));
-    if !well_formed {
-        return Err(Error::new(
-            Code::InvalidArgument,
-            format!(
-                "{name:?} is no bucket name: 1 to 63 of a-z 0-9 - . _, first a letter or digit"
-            ),
-        ));
-    }
-    if name.contains(".at.") {
-        return Err(Error::new(
-            Code::InvalidArgument,
-            format!("the bucket name {name:?} contains \".at.\", which is reserved for snapshots"),
-        ));
-    }
-    Ok(())
 }

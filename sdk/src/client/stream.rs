@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{Backend, Bucket, Terms, check_bucket_name};
+use super::{Backend, Bucket, Terms, check_readable, check_writable};
 use crate::error::{Error, Result};
 use crate::wire::{Code, Durability};
 use crate::write::{Expect, UploadTerms, check_key};
@@ -116,7 +116,7 @@ impl IntoFuture for PutStream {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (bucket, key) = (self.bucket, self.key);
-            check_bucket_name(&bucket.name)?;
+            check_writable(&bucket.name)?;
             check_key(&key)?;
             let terms = UploadTerms {
                 ttl_ms: self.ttl_ms,
@@ -172,7 +172,7 @@ impl IntoFuture for GetStream {
     /// `range_not_satisfiable` for a range that begins behind the end; those of any read.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            check_bucket_name(&self.bucket.name)?;
+            check_readable(&self.bucket.name)?;
             check_key(&self.key)?;
             if self.range.1.is_some_and(|end| end <= self.range.0) {
                 let detail = "a range holds at least one byte";

@@ -476,6 +476,43 @@ fn a_server_or_a_directory_is_named_and_a_flag_stands_above_the_environment() {
     assert_eq!(stdout(&flag), "served");
 }
 
+#[test]
+fn a_snapshot_takes_no_write_of_any_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rows.ndjson");
+    std::fs::write(&file, "{\"id\":1}\n").unwrap();
+    let file = file.to_str().unwrap();
+    for place in Place::both() {
+        stdout(&place.run(&["put", "b", "k", "v"]));
+        for name in ["b@snap", "b.at.snap"] {
+            let object = format!("{name}/k");
+            for writes in [
+                &["put", name, "k", "v"][..],
+                &["delete", name, "k"],
+                &["upload", file, &object],
+                &["import", name, file, "--key", "id"],
+                &["bucket", "create", name],
+                &["bucket", "delete", name],
+            ] {
+                let refused = place.run(writes);
+                let why = told(&refused);
+                assert_eq!(refused.status.code(), Some(1), "{writes:?}: {why}");
+                assert!(why.ends_with(" (read_only)\n"), "{writes:?}: {why}");
+            }
+            let missing = place.run(&["get", name, "k"]);
+            assert_eq!(missing.status.code(), Some(3), "{}", told(&missing));
+            assert!(told(&missing).ends_with(" (bucket_not_found)\n"));
+        }
+        for no_name in ["b@", "b@Snap", "@snap", "B@snap"] {
+            let refused = place.run(&["put", no_name, "k", "v"]);
+            assert!(
+                told(&refused).ends_with(" (invalid_argument)\n"),
+                "{no_name}"
+            );
+        }
+    }
+}
+
 /// The doors to a directory that make no store in it, with `--json`.
 pub(super) fn readers(data: &Path, to: &Path) -> Vec<Output> {
     let [data, to] = [data, to].map(|path| path.to_str().unwrap());
