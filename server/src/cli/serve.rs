@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Arg, Args};
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::{EXIT_FAILED, Failed};
@@ -11,6 +12,7 @@ use crate::config::{Config, LogFormat, Settings, Unusable};
 
 /// Serve a store over HTTP
 #[derive(Args)]
+#[command(mut_args(with_default()))]
 pub(super) struct Command {
     #[command(flatten)]
     settings: Settings,
@@ -33,6 +35,23 @@ fn serve(command: Command) -> Result<bool, Failed> {
     let config = config.map_err(|Unusable(detail)| Failed::invalid(detail))?;
     log(&config).map_err(|error| Failed::invalid(format!("log = {:?}: {error}", config.log)))?;
     Ok(crate::serve::run(config)?)
+}
+
+/// Adds its default to the help of a setting. The parser has none of its own: between a flag and the
+/// default stands the file.
+fn with_default() -> impl FnMut(Arg) -> Arg {
+    let defaults = Config::resolve(Settings::default(), None).ok();
+    let defaults = defaults.and_then(|config| serde_json::to_value(config).ok());
+    let defaults = defaults.unwrap_or_default();
+    move |arg| {
+        let default = match &defaults[arg.get_id().as_str()] {
+            Value::Null => return arg,
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        arg.help(format!("{help} [default: {default}]"))
+    }
 }
 
 fn log(config: &Config) -> Result<(), tracing_subscriber::filter::ParseError> {

@@ -50,3 +50,31 @@ fn a_flag_of_serve_may_be_bare_or_have_a_value() {
         assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
     }
 }
+
+#[test]
+fn the_help_shows_the_default_of_each_setting() {
+    let mut cli = Cli::command();
+    let serve = cli.find_subcommand_mut("serve").unwrap();
+    for argument in serve.get_arguments() {
+        let name = argument.get_id().as_str();
+        let help = argument.get_help().unwrap().to_string();
+        let has_none = matches!(name, "config" | "s3_listen");
+        assert_eq!(help.contains(" [default: "), !has_none, "{name}: {help}");
+    }
+    let help = serve.render_help().to_string();
+    for default in [
+        "./cairn-data",
+        "127.0.0.1:7070",
+        "1024",
+        "true",
+        "info",
+        "text",
+    ] {
+        assert!(help.contains(&format!("[default: {default}]")), "{help}");
+    }
+    let get = cli.find_subcommand_mut("get").unwrap();
+    let help = get.render_help().to_string();
+    for shown in [store::URL_VARIABLE, store::URL_DEFAULT] {
+        assert!(help.contains(shown), "{help}");
+    }
+}

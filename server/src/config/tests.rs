@@ -145,3 +145,58 @@ fn a_secret_file_stands_beside_the_configuration() {
     let Unusable(detail) = Config::resolve(Settings::default(), Some(&missing)).unwrap_err();
     assert!(detail.contains("missing.toml"), "{detail}");
 }
+
+#[test]
+fn the_page_about_the_configuration_shows_one_that_is_taken_and_every_default() {
+    let page = include_str!("../../../docs/configuration.md");
+    let example = page.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cairn.toml");
+    std::fs::write(&path, example).unwrap();
+    for secret in ["collector", "operator"] {
+        let file = directory.path().join(secret).with_extension("secret");
+        std::fs::write(file, format!("{secret}-secret\n")).unwrap();
+    }
+    let config = Config::resolve(Settings::default(), Some(&path)).unwrap();
+    let tokens = config.token.iter();
+    let tokens: Vec<_> = tokens
+        .map(|token| (&*token.name, token.role, token.buckets.join(" ")))
+        .collect();
+    assert_eq!(
+        tokens,
+        [
+            ("dashboard", Role::Reader, "metrics logs-*".to_owned()),
+            ("collector", Role::Writer, "logs-*".to_owned()),
+            ("operator", Role::Admin, "*".to_owned()),
+        ]
+    );
+    assert_eq!(config.topic.len(), 1);
+    assert!(page.contains(config.token[0].secret.as_str()));
+
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().trim_matches('`')));
+    let mut listed: std::collections::BTreeMap<&str, &str> = cells
+        .filter_map(|mut cells| Some((cells.nth(1)?, cells.next()?)))
+        .collect();
+    for role in [Role::Reader, Role::Writer, Role::Admin] {
+        assert!(listed.remove(role.as_str()).is_some(), "{role:?}");
+    }
+    let defaults = Config::combine(Settings::default(), File::default()).unwrap();
+    let defaults = serde_json::to_value(defaults).unwrap();
+    for (name, default) in defaults.as_object().unwrap() {
+        if matches!(&**name, "token" | "topic") {
+            continue;
+        }
+        let default = match default {
+            _ if name == "blocking_threads" => {
+                format!("{} a core", cairn_sdk::bridge::THREADS_PER_CORE)
+            }
+            serde_json::Value::Null => "-".to_owned(),
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        assert_eq!(listed.remove(&**name), Some(&*default), "{name}");
+    }
+    assert!(listed.is_empty(), "no settings: {listed:?}");
+}
