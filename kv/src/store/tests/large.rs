@@ -1,6 +1,6 @@
 //! Values in pieces: law 1, 2 and 14 hold for them, and nothing else of the store sees pieces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use cairn_log::vfs::simulated::Survival;
@@ -11,7 +11,7 @@ use crate::index::walk::{Course, Walk};
 use crate::keyspace::Keyspace;
 use crate::limits::{UPLOAD_BATCH_BYTES_MAX, VALUE_BYTES_MAX, VALUE_RECORD_BYTES_MAX};
 use crate::record::BucketId;
-use crate::testing::Random;
+use crate::testing::{Random, stride};
 
 /// With segments of 64 KiB: a batch of four pieces, with room to spare.
 const PIECE_BYTES: usize = 7_680;
@@ -54,6 +54,11 @@ fn id(store: &Store, bucket: &str) -> BucketId {
 }
 
 fn pieces_of(store: &Store, bucket: BucketId) -> Vec<Vec<u8>> {
+    let pieces = pieces_and_versions(store, bucket).into_iter();
+    pieces.map(|(key, _)| key).collect()
+}
+
+fn pieces_and_versions(store: &Store, bucket: BucketId) -> Vec<(Vec<u8>, u64)> {
     let keyspace = keyspace(store);
     let course = Course {
         bucket: bucket.pieces(),
@@ -71,7 +76,7 @@ fn pieces_of(store: &Store, bucket: BucketId) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
     while let Some(next) = walk.next(keyspace.log()).ok().unwrap() {
         if next.location.kind != Kind::Tombstone {
-            keys.push(next.key.to_vec());
+            keys.push((next.key.to_vec(), next.location.version));
         }
     }
     keys
@@ -664,42 +669,107 @@ fn law_1_and_2_an_upload_stopped_at_any_call_is_there_whole_or_not_at_all() {
     );
 }
 
+/// What each version ever seen was given to: a key, of which each is written only once.
+#[derive(Default)]
+struct Names {
+    owners: BTreeMap<u64, Vec<u8>>,
+    keys: u64,
+}
+
+impl Names {
+    fn next_key(&mut self) -> Vec<u8> {
+        self.keys += 1;
+        format!("key {}", self.keys).into_bytes()
+    }
+
+    fn see(&mut self, version: u64, owner: &[u8], context: &str) {
+        let known = self.owners.entry(version).or_insert_with(|| owner.to_vec());
+        let [known, owner] = [&known[..], owner].map(String::from_utf8_lossy);
+        assert_eq!(
+            known, owner,
+            "law 14: {version} names two batches: {context}"
+        );
+    }
+
+    /// Sees the names of all uploads and the versions of all their pieces, and of all keys.
+    fn see_all(&mut self, store: &Store, context: &str) -> Result<()> {
+        let bucket = store.open_bucket("b")?;
+        for (key, version) in pieces_and_versions(store, id(store, "b")) {
+            let (name, owner) = key.split_first_chunk().unwrap();
+            let owner = &owner[4..];
+            self.see(version, owner, context);
+            match u64::from_be_bytes(*name) {
+                0 => {}
+                name => self.see(name, owner, context),
+            }
+        }
+        for row in bucket.scan(Scan {
+            keys_only: true,
+            ..Scan::default()
+        })? {
+            let (key, entry) = row?;
+            self.see(entry.version.get(), &key, context);
+        }
+        Ok(())
+    }
+
+    /// Three uploads side by side, of which one is finished, and small values in between.
+    fn work(&mut self, bench: &Bench, context: &str) -> Result<()> {
+        let store = bench.try_open()?;
+        let bucket = store.bucket("b")?;
+        self.see_all(&store, context)?;
+        let mut uploads = Vec::new();
+        for _ in 0..3 {
+            let key = self.next_key();
+            uploads.push(bucket.upload(key, PutOptions::default())?);
+        }
+        for part in 0..4 {
+            for upload in &mut uploads {
+                let written = upload.write(&bytes(part, BATCH_BYTES / 2 + 100));
+                // It may have a name although it has failed.
+                self.see_all(&store, context)?;
+                written?;
+            }
+            let key = self.next_key();
+            let put = bucket.put(&key, "small")?;
+            self.see(put.get(), &key, context);
+        }
+        let finished = uploads.remove(1).finish(&[], Durability::Local)?.wait();
+        self.see_all(&store, context)?;
+        finished.map(drop)
+    }
+}
+
 #[test]
 fn law_14_no_two_uploads_have_one_name_whatever_crashes() {
-    let mut names = BTreeSet::new();
-    let mut bench = Bench::new(1);
-    let mut random = Random(5);
-    for round in 0..60_u64 {
-        let store = bench.open();
-        let bucket = store.bucket("b").unwrap();
-        let before: BTreeSet<_> = pieces(&store)
-            .into_iter()
-            .map(|key| key[..8].to_vec())
-            .collect();
-        let mut uploads = Vec::new();
-        for number in 0..3 {
-            let mut upload = bucket.upload("k", PutOptions::default()).unwrap();
-            upload.write(&bytes(round * 3 + number, 40_000)).unwrap();
-            uploads.push(upload);
+    let calm = Bench::new(0);
+    Names::default().work(&calm, "no crash").unwrap();
+    let calls = calm.disk.calls();
+    let mut lost = 0;
+    for call in (1..=calls).step_by(stride(3)) {
+        for survival in [
+            Survival::Nothing,
+            Survival::Everything,
+            Survival::Random(call),
+        ] {
+            let context = format!("call {call}, {survival:?}");
+            let mut names = Names::default();
+            let mut bench = Bench::new(call);
+            // Once more in the recovery or in what follows it, and then no more.
+            for call in [call, 1 + call * 7 % calls, u64::MAX] {
+                bench.disk.crash_at(call);
+                let outcome = names.work(&bench, &context);
+                assert!(outcome.is_ok() || bench.disk.has_crashed(), "{context}");
+                bench = Bench::on(bench.disk.power_loss(survival));
+            }
+            let store = bench.open();
+            names.see_all(&store, &context).unwrap();
+            let mut there = Names::default();
+            there.see_all(&store, &context).unwrap();
+            lost += names.owners.len() - there.owners.len();
         }
-        let after = pieces(&store).into_iter().map(|key| key[..8].to_vec());
-        let new: BTreeSet<_> = after
-            .filter(|name| *name != [0; 8] && !before.contains(name))
-            .collect();
-        assert_eq!(new.len(), 3);
-        for name in new {
-            assert!(names.insert(name), "round {round}: a name is given twice");
-        }
-        let survival = match random.below(3) {
-            0 => Survival::Nothing,
-            1 => Survival::Everything,
-            _ => Survival::Random(random.next()),
-        };
-        drop(uploads);
-        let disk = bench.disk.power_loss(survival);
-        drop((bucket, store));
-        bench = Bench::on(disk);
     }
+    assert!(lost > 50, "{lost} names were given and lost");
 }
 
 #[test]
