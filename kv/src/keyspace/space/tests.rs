@@ -5,6 +5,7 @@ use cairn_log::vfs::simulated::SimulatedDisk;
 use cairn_log::vfs::{MemoryDisk, Vfs};
 
 use super::*;
+use crate::testing::Random;
 use crate::{Batch, Bucket, Durability, Scan, Store, Version};
 
 const LIVE: u64 = 300 << 20;
@@ -75,9 +76,12 @@ fn what_brings_no_key_is_garbage_that_no_merge_has_counted() {
 }
 
 fn put_all(bucket: &Bucket, keys: std::ops::Range<u32>, value: &[u8]) {
-    for some in keys.step_by(1_000) {
-        let keys = some..some + 1_000;
-        let batch = keys.fold(Batch::new(), |batch, key| {
+    put_each(bucket, &keys.collect::<Vec<_>>(), value);
+}
+
+fn put_each(bucket: &Bucket, keys: &[u32], value: &[u8]) {
+    for some in keys.chunks(1_000) {
+        let batch = some.iter().fold(Batch::new(), |batch, key| {
             batch.put(key.to_be_bytes(), value)
         });
         bucket.write(batch, Durability::Buffered).unwrap();
@@ -266,12 +270,15 @@ fn law_7_overwrites_never_take_three_times_what_is_alive_and_three_segments() {
         let store = options.open_on(vfs, "/store").unwrap();
         let bucket = store.bucket("b").unwrap();
         let mut most = 0;
-        for time in 0..TIMES {
-            for part in 0..KEYS / 10_000 {
-                // Not in the order in which they were written last.
-                let part = (part * (2 * time + 1)) % (KEYS / 10_000);
-                let first = part * 10_000;
-                put_all(&bucket, first..first + 10_000, &[7; VALUE]);
+        let mut keys: Vec<u32> = (0..KEYS).collect();
+        let mut random = Random(7);
+        for _ in 0..TIMES {
+            // Not in the order of the keys, nor in that in which they were written last.
+            for last in (1..keys.len()).rev() {
+                keys.swap(last, random.below(last + 1));
+            }
+            for some in keys.chunks(10_000) {
+                put_each(&bucket, some, &[7; VALUE]);
                 let prepared = store.status().partitions[0].prepared_bytes;
                 most = most.max(taken(&*disk) - prepared);
             }
