@@ -176,6 +176,20 @@ impl History {
     ///
     /// The failure that ended the run.
     pub fn run(&mut self, disk: &SimulatedDisk, steps: &[Step]) -> cairn_log::Result<()> {
+        self.run_and_look(disk, steps, || ())
+    }
+
+    /// Like [`run`](Self::run), with a look after each step.
+    ///
+    /// # Errors
+    ///
+    /// The failure that ended the run.
+    pub fn run_and_look(
+        &mut self,
+        disk: &SimulatedDisk,
+        steps: &[Step],
+        mut look: impl FnMut(),
+    ) -> cairn_log::Result<()> {
         let mut open_log = self.open_and_check(disk)?;
         for step in steps {
             match step {
@@ -219,6 +233,7 @@ impl History {
                     );
                 }
             }
+            look();
         }
         Ok(())
     }
