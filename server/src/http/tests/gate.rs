@@ -1,6 +1,7 @@
 use axum::extract::State;
 
 use super::*;
+use crate::config::Role;
 
 const TOKENS: &str = r#"
 [[token]]
@@ -14,61 +15,145 @@ secret = "write-secret"
 role = "writer"
 buckets = ["logs-*"]
 [[token]]
+name = "keep"
+secret = "keep-secret"
+role = "admin"
+buckets = ["logs-*"]
+[[token]]
+name = "read-all"
+secret = "read-all-secret"
+role = "reader"
+[[token]]
+name = "write-all"
+secret = "write-all-secret"
+role = "writer"
+[[token]]
 name = "admin"
 secret = "admin-secret"
 role = "admin"
 "#;
 
+/// Every operation of the document of the API, which has all routes: a test says so.
+async fn operations(site: &Site) -> Vec<(String, String)> {
+    let document = site.get("/openapi.json").await.json();
+    let mut operations = Vec::new();
+    for (path, of_path) in document["paths"].as_object().unwrap() {
+        for method in ["get", "head", "put", "post", "delete", "patch"] {
+            if of_path.get(method).is_some() {
+                operations.push((method.to_uppercase(), path.clone()));
+            }
+        }
+    }
+    operations
+}
+
+/// What a request for an operation is for, in this bucket.
+fn target_of(path: &str, bucket: &str) -> String {
+    let target = path.replace("{bucket}", bucket).replace("{key}", "k");
+    let target = target.replace("{partition}", "0").replace("{topic}", "t");
+    match path.starts_with("/v1/key/") {
+        true => target + "?key_b64=aw",
+        false => target,
+    }
+}
+
+/// What an operation asks for.
+enum Needs {
+    Nothing,
+    Token,
+    /// On the bucket.
+    Role(Role),
+    /// On every bucket.
+    RoleOnAll(Role),
+}
+
+fn needs(method: &str, path: &str) -> Needs {
+    let role = match method {
+        "GET" | "HEAD" => Role::Reader,
+        "DELETE" if path.starts_with("/v1/buckets/") => Role::Admin,
+        _ => Role::Writer,
+    };
+    match path {
+        "/healthz" | "/readyz" | "/openapi.json" => Needs::Nothing,
+        "/" | "/metrics" | "/v1/status" | "/v1/buckets" => Needs::Token,
+        _ if path.starts_with("/v1/log") => Needs::RoleOnAll(role),
+        _ => Needs::Role(role),
+    }
+}
+
+impl Answer {
+    /// Asserts that this is such a problem, of which a HEAD gets only the head.
+    #[track_caller]
+    fn refuses(&self, method: &str, status: u16, code: &str) {
+        match method {
+            "HEAD" => assert_eq!(self.status, status),
+            _ => self.is_problem(status, code),
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_route_asks_who_it_is_and_whether_they_may() {
     let site = Site::with(TOKENS);
-    let (reader, writer, admin) = (
-        site.bearing("read-secret"),
-        site.bearing("write-secret"),
-        site.bearing("admin-secret"),
-    );
-    for (method, target) in [
-        ("GET", "/v1/kv/logs-1/k"),
-        ("PUT", "/v1/kv/logs-1/k"),
-        ("DELETE", "/v1/kv/logs-1/k"),
-        ("GET", "/v1/key/logs-1?key_b64=aw"),
-        ("GET", "/v1/kv/logs-1"),
-        ("POST", "/v1/batch/logs-1"),
-        ("GET", "/v1/watch/logs-1"),
-        ("GET", "/v1/buckets"),
-        ("GET", "/v1/buckets/logs-1"),
-        ("PUT", "/v1/buckets/logs-1"),
-        ("DELETE", "/v1/buckets/logs-1"),
-        ("GET", "/v1/status"),
-        ("GET", "/metrics"),
-        ("GET", "/"),
-        ("GET", "/nowhere"),
-    ] {
-        let stranger = site.send(method, target, &[], "").await;
-        stranger.is_problem(401, "unauthorized");
-        assert_eq!(stranger.header("www-authenticate"), "Bearer");
-        site.bearing("wrong")
-            .send(method, target, &[], "")
-            .await
-            .is_problem(401, "unauthorized");
+    let bearing = |name: &str| site.bearing(&format!("{name}-secret"));
+    let (reader, writer, admin) = (bearing("read"), bearing("write"), bearing("admin"));
+    let everybody = [
+        ("read", Role::Reader, false),
+        ("write", Role::Writer, false),
+        ("keep", Role::Admin, false),
+        ("read-all", Role::Reader, true),
+        ("write-all", Role::Writer, true),
+        ("admin", Role::Admin, true),
+    ];
+    let operations = operations(&site).await;
+    let (mut allowed, mut forbidden) = (0, 0);
+    let nowhere = ("GET".to_owned(), "/nowhere".to_owned());
+    for (method, path) in operations.iter().chain([&nowhere]) {
+        let target = target_of(path, "logs-1");
+        let needs = needs(method, path);
+        for nobody in [site.bearing("wrong"), site.bearing("")]
+            .iter()
+            .chain([&site])
+        {
+            let answer = nobody.send(method, &target, &[], "{}").await;
+            if matches!(needs, Needs::Nothing) {
+                assert_eq!(answer.status, 200, "{method} {target}");
+            } else {
+                answer.refuses(method, 401, "unauthorized");
+                assert_eq!(answer.header("www-authenticate"), "Bearer");
+            }
+        }
+        if *path == nowhere.1 {
+            continue;
+        }
+        for bucket in ["logs-1", "users"] {
+            let target = target_of(path, bucket);
+            for (name, role, is_all) in everybody {
+                let may = match &needs {
+                    Needs::Nothing | Needs::Token => true,
+                    Needs::Role(least) => role >= *least && (is_all || bucket == "logs-1"),
+                    Needs::RoleOnAll(least) => role >= *least && is_all,
+                };
+                let key = format!("/v1/kv/{bucket}/k");
+                admin.put(&key, "v").await.version();
+                // The answer to who may need not have an end.
+                let answer = bearing(name).begin(method, &target, &[], "{}").await;
+                if may {
+                    let status = answer.status().as_u16();
+                    let is_refused = matches!(status, 401 | 403 | 405);
+                    assert!(!is_refused, "{name}: {method} {target}: {status}");
+                    allowed += 1;
+                } else {
+                    let status = answer.status();
+                    assert_eq!(status, 403, "{name}: {method} {target}");
+                    Answer::of(answer).await.refuses(method, 403, "forbidden");
+                    forbidden += 1;
+                }
+            }
+        }
     }
-    for (method, target) in [
-        ("PUT", "/v1/kv/logs-1/k"),
-        ("DELETE", "/v1/kv/logs-1/k"),
-        ("POST", "/v1/batch/logs-1"),
-        ("PUT", "/v1/buckets/logs-1"),
-        ("DELETE", "/v1/buckets/logs-1"),
-        ("GET", "/v1/kv/users/k"),
-        ("GET", "/v1/kv/users"),
-        ("GET", "/v1/buckets/users"),
-        ("GET", "/v1/key/users?key_b64=aw"),
-        ("GET", "/v1/watch/users"),
-    ] {
-        reader
-            .send(method, target, &[], "{}")
-            .await
-            .is_problem(403, "forbidden");
-    }
+    assert!(operations.len() > 30, "{operations:?}");
+    assert!(allowed > 100 && forbidden > 100, "{allowed} {forbidden}");
     writer.put("/v1/kv/logs-1/k", "v").await.version();
     writer
         .put("/v1/kv/users/k", "v")
