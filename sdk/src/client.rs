@@ -459,6 +459,7 @@ impl Terms {
                 .map(|expect| (key.clone(), expect))
                 .collect(),
             durability: self.durability,
+            of_one_key: true,
         }
     }
 }

@@ -128,7 +128,7 @@ impl Embedded {
     pub async fn write(&self, bucket: &str, write: Write) -> Result<Receipt> {
         write.check()?;
         let asked = write.durability.map(durability).transpose()?;
-        let lone = write.changes.len() == 1;
+        let of_one_key = write.of_one_key;
         let bucket = self.bucket_to_write(bucket).await?;
         let durability = match asked {
             Some(durability) => durability,
@@ -149,7 +149,11 @@ impl Embedded {
         let receipt = outcome.map_err(|cause| {
             let failed = error(cause);
             // One key is known to the caller; of a batch the failing one has to be told.
-            if lone { failed.without_key() } else { failed }
+            if of_one_key {
+                failed.without_key()
+            } else {
+                failed
+            }
         })?;
         Ok(Receipt {
             version: receipt.version.get(),

@@ -188,7 +188,15 @@ impl Remote {
     pub(crate) async fn write(&self, bucket: &str, write: Write) -> Result<Receipt> {
         let durability = write.durability;
         if let Some((change, expects)) = lone_change(&write) {
-            return self.write_one(bucket, change, &expects, durability).await;
+            let outcome = self.write_one(bucket, change, &expects, durability).await;
+            return outcome.map_err(|refusal| {
+                let of_a_batch = !write.of_one_key && *refusal.code() == Code::VersionMismatch;
+                if of_a_batch {
+                    refusal.with_key(change.key().clone())
+                } else {
+                    refusal
+                }
+            });
         }
         let body = json(&batch_request(write)?)?;
         let target = bucket_target("batch", bucket);

@@ -16,6 +16,9 @@ pub struct Write {
     pub conditions: Vec<(Bytes, Expect)>,
     /// What the reply must vouch for; `None` leaves it to the bucket, and by default is `Local`.
     pub durability: Option<Durability>,
+    /// Whether this is a put or delete of one key rather than a batch. Its caller knows the key, so
+    /// a failed condition does not tell it again.
+    pub of_one_key: bool,
 }
 
 /// One change of a write.

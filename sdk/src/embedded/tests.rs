@@ -42,9 +42,15 @@ async fn a_failed_condition_tells_the_current_version_and_in_a_batch_the_key() {
     write
         .conditions
         .push((Bytes::from_static(b"k"), Expect::Absent));
-    let error = store.write("b", write.clone()).await.unwrap_err();
+    let of_one_key = Write {
+        of_one_key: true,
+        ..write.clone()
+    };
+    let error = store.write("b", of_one_key).await.unwrap_err();
     assert_eq!(*error.code(), Code::VersionMismatch);
     assert_eq!((error.version(), error.key()), (Some(version), None));
+    let error = store.write("b", write.clone()).await.unwrap_err();
+    assert_eq!(error.key().unwrap(), "k", "a batch of one change");
     write.changes.push(Change::Delete {
         key: Bytes::from_static(b"other"),
     });

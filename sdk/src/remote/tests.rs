@@ -53,6 +53,9 @@ const REFUSED: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
     {\"code\":\"overloaded\",\"detail\":\"too much\",\"retryable\":true}";
 const WRITTEN: &str = "HTTP/1.1 200 OK\r\ncairn-durability: buffered\r\nconnection: close\r\n\
     content-length: 13\r\n\r\n{\"version\":9}";
+const MISMATCH: &str = "HTTP/1.1 412 Precondition Failed\r\n\
+    content-type: application/problem+json\r\nconnection: close\r\ncontent-length: 56\r\n\r\n\
+    {\"code\":\"version_mismatch\",\"detail\":\"it is\",\"version\":7}";
 const VALUE: &str = "HTTP/1.1 200 OK\r\netag: \"7\"\r\ncontent-type: text/plain\r\n\
     connection: close\r\ncontent-length: 2\r\n\r\nhi";
 
@@ -66,6 +69,20 @@ fn put() -> Write {
         }],
         ..Write::default()
     }
+}
+
+#[tokio::test]
+async fn a_failed_condition_of_a_batch_of_one_change_names_its_key() {
+    let (remote, _) = scripted(vec![MISMATCH, MISMATCH]).await;
+    let error = remote.write("b", put()).await.unwrap_err();
+    assert_eq!(error.key().unwrap(), "k");
+    assert_eq!(error.version(), Some(7));
+    let of_one_key = Write {
+        of_one_key: true,
+        ..put()
+    };
+    let error = remote.write("b", of_one_key).await.unwrap_err();
+    assert_eq!((error.version(), error.key()), (Some(7), None));
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Write> {
     Ok(Write {
         changes,
         conditions,
-        durability: None,
+        ..Write::default()
     })
 }
 

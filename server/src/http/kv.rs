@@ -410,6 +410,7 @@ impl Terms {
             changes: vec![change],
             conditions: expects.map(|expect| (key.clone(), expect)).collect(),
             durability: self.durability,
+            of_one_key: true,
         }
     }
 }

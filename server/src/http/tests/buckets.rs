@@ -134,6 +134,20 @@ async fn a_batch_happens_wholly_or_not_at_all() {
     site.get("/v1/kv/b/c")
         .await
         .is_problem(404, "key_not_found");
+    for lone in [
+        r#"{"if":[{"key":"a","version":1}],"ops":[{"put":{"key":"c","value":"3"}}]}"#,
+        r#"{"if":[{"key":"a","version":1}],"ops":[{"delete":{"key":"a"}}]}"#,
+        r#"{"if":[{"key":"a","version":1}],"ops":[]}"#,
+    ] {
+        let refused = post(lone).await;
+        refused.is_problem(412, "version_mismatch");
+        let document = refused.json();
+        assert_eq!(
+            (&document["key"], &document["key_b64"]),
+            (&"a".into(), &"YQ==".into()),
+            "{lone}"
+        );
+    }
     let done = post(&format!(
         r#"{{"if":[{{"key":"a","version":{version}}},{{"key":"c","version":0}}],"ops":[{{"delete":{{"key":"a"}}}}]}}"#
     ))
