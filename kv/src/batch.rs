@@ -146,8 +146,12 @@ impl Batch {
         self.operations.is_empty()
     }
 
-    /// The first fault of the batch, if it has one.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks the batch as a write does before it looks at any key.
+    ///
+    /// # Errors
+    ///
+    /// The first fault: `InvalidArgument`, `KeyTooLarge`, `ValueTooLarge`, `BatchTooLarge`.
+    pub fn check(&self) -> Result<()> {
         if let Some(Fault(kind, message)) = &self.fault {
             return Err(Error::new(*kind, message.clone()));
         }

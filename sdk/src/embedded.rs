@@ -6,6 +6,7 @@
 
 mod feed;
 mod log;
+mod unborn;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -129,7 +130,13 @@ impl Embedded {
         write.check()?;
         let asked = write.durability.map(durability).transpose()?;
         let of_one_key = write.of_one_key;
-        let bucket = self.bucket_to_write(bucket).await?;
+        let bucket = match self.bucket_if_any(bucket)? {
+            Some(bucket) => bucket,
+            None => match unborn::outcome(&write, asked)? {
+                Some(receipt) => return Ok(receipt),
+                None => self.bucket_made(bucket).await?,
+            },
+        };
         let durability = match asked {
             Some(durability) => durability,
             None => bucket.info().map_err(error)?.options.durability,
@@ -273,18 +280,24 @@ impl Embedded {
         self.run(move || store.close()).await
     }
 
-    async fn bucket_to_write(&self, name: &str) -> Result<cairn_kv::Bucket> {
+    /// The bucket of this name; `None` if there is none and a write may create it.
+    fn bucket_if_any(&self, name: &str) -> Result<Option<cairn_kv::Bucket>> {
         match self.shared.store.open_bucket(name) {
-            Ok(bucket) => Ok(bucket),
+            Ok(bucket) => Ok(Some(bucket)),
             Err(missing)
                 if missing.kind() == cairn_kv::ErrorKind::BucketNotFound
                     && self.shared.auto_create_buckets =>
             {
-                let (store, name) = (self.shared.store.clone(), name.to_owned());
-                self.run(move || store.bucket(&name)).await
+                Ok(None)
             }
             Err(other) => Err(error(other)),
         }
+    }
+
+    /// The bucket of this name, created if there still is none.
+    async fn bucket_made(&self, name: &str) -> Result<cairn_kv::Bucket> {
+        let (store, name) = (self.shared.store.clone(), name.to_owned());
+        self.run(move || store.bucket(&name)).await
     }
 
     async fn run<T: Send + 'static>(

@@ -15,7 +15,9 @@ use bytes::Bytes;
 use cairn_kv::ValueReader;
 use futures_core::Stream;
 
-use super::{Embedded, content_type, durability, error, expected, put_options, reached, refused};
+use super::{
+    Embedded, content_type, durability, error, expected, put_options, reached, refused, unborn,
+};
 use crate::bridge::Bridge;
 use crate::client::{Source, ValueStream, bounds, unreadable};
 use crate::error::{Error, Result};
@@ -26,11 +28,18 @@ impl Embedded {
     /// Begins to put a value that comes in parts. Dropping the upload leaves the key as it was.
     ///
     /// # Errors
-    /// `bucket_not_found`, `invalid_argument`, `key_too_large`, `not_certified`.
+    /// `bucket_not_found`, `invalid_argument`, `key_too_large`, `not_certified`;
+    /// `version_mismatch` where there is no bucket and the conditions demand a key.
     pub async fn upload(&self, bucket: &str, key: &[u8], terms: UploadTerms) -> Result<Upload> {
         let asked = terms.durability.map(durability).transpose()?;
         let options = put_options(terms.ttl_ms, terms.content_type)?;
-        let bucket = self.bucket_to_write(bucket).await?;
+        let bucket = match self.bucket_if_any(bucket)? {
+            Some(bucket) => bucket,
+            None => {
+                unborn::check_upload(key, &options, &terms.expects)?;
+                self.bucket_made(bucket).await?
+            }
+        };
         let durability = match asked {
             Some(durability) => durability,
             None => bucket.info().map_err(error)?.options.durability,

@@ -178,3 +178,50 @@ async fn a_batch_happens_wholly_or_not_at_all() {
         .await
         .is_problem(405, "method_not_allowed");
 }
+
+#[tokio::test]
+async fn a_write_that_is_refused_or_changes_nothing_creates_no_bucket() {
+    let site = Site::new();
+    let (key, batch) = ("/v1/kv/b/k", "/v1/batch/b");
+    let if_7 = [("if-match", "\"7\"")];
+    let failing = r#"{"if":[{"key":"r","version":7}],"ops":[{"put":{"key":"k","value":"v"}}]}"#;
+    for (method, target, headers, body) in [
+        ("PUT", key, &if_7[..], "v"),
+        ("DELETE", key, &if_7, ""),
+        ("POST", batch, &[], failing),
+    ] {
+        let refused = site.send(method, target, headers, body).await;
+        refused.is_problem(412, "version_mismatch");
+        assert_eq!(refused.json()["version"], 0, "{method}");
+    }
+    let delete = r#"{"ops":[{"delete":{"key":"k"}}]}"#;
+    for (method, target, body) in [
+        ("DELETE", key, ""),
+        ("POST", batch, delete),
+        ("POST", batch, r#"{"ops":[]}"#),
+    ] {
+        let done = site.send(method, target, &[], body).await;
+        assert!(done.version() > 0, "{method}");
+        assert_eq!(done.header("cairn-durability"), "local");
+        assert_eq!(done.header("etag"), format!("\"{}\"", done.version()));
+        if method == "DELETE" {
+            assert_eq!(done.json()["existed"], false);
+        }
+    }
+    let large = vec![7; (8 << 20) + 1];
+    for (target, value) in [
+        ("/v1/kv/b/k?ttl_ms=0", b"v".to_vec()),
+        ("/v1/kv/b/k?ttl_ms=0", large.clone()),
+    ] {
+        site.put(target, value)
+            .await
+            .is_problem(400, "invalid_argument");
+    }
+    let refused = site.send("PUT", key, &if_7, large).await;
+    refused.is_problem(412, "version_mismatch");
+    let buckets = site.get("/v1/buckets").await.json();
+    assert_eq!(buckets["buckets"].as_array().unwrap().len(), 0, "{buckets}");
+    let held = [("if-none-match", "*")];
+    site.send("PUT", key, &held, "v").await.version();
+    assert_eq!(&site.get(key).await.body[..], b"v");
+}
