@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::problem::{Problem, Result};
 use body::Budget;
-pub(crate) use body::Holding;
+pub(crate) use body::{Holding, Left};
 pub(crate) use gate::Gate;
 
 /// What every route needs.

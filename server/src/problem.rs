@@ -6,8 +6,8 @@
 
 use axum::body::Body;
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
@@ -38,6 +38,8 @@ impl Problem {
             Code::Overloaded | Code::ShuttingDown => {
                 vec![(RETRY_AFTER, HeaderValue::from_static("1"))]
             }
+            // The rest of the body may still come, and is no request.
+            Code::RequestTimeout => vec![(CONNECTION, HeaderValue::from_static("close"))],
             Code::Unauthorized => vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))],
             _ => Vec::new(),
         };

@@ -8,8 +8,8 @@
 //! - A peer must not stall: each piece has `stall` to arrive, and the whole must average
 //!   [`PACE_BYTES_PER_S`] once `stall` has passed. Only the time in which the server waits counts.
 //! - A request that was refused may still be sending. Closing then would reset the connection and
-//!   lose the refusal on its way, so what was not read is drained, within [`DRAIN_BYTES_MAX`] and
-//!   [`DRAIN_TIME_MAX`].
+//!   lose the refusal on its way, so what was not read is drained after the refusal was sent,
+//!   within [`DRAIN_BYTES_MAX`], [`DRAIN_TIME_MAX`] and [`DRAIN_SILENCE_MAX`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,8 +17,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::HeaderMap;
-use axum::http::header::EXPECT;
 use cairn_sdk::{Code, ValueStream};
 use futures_util::Stream;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -37,6 +35,8 @@ const PACE_BYTES_PER_S: u64 = 16 * 1024;
 const DRAIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long that may take.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Who has sent nothing for as long has had the time to read the refusal.
+const DRAIN_SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Bytes that all bodies together may hold in memory.
 #[derive(Clone, Debug)]
@@ -328,18 +328,18 @@ where
 }
 
 impl<B: HttpBody<Data = Bytes> + Unpin> Left<B> {
-    /// Reads what a refused request still sends. A client that waits for `100 Continue` sends
-    /// nothing, and must not be told to.
-    pub(crate) async fn drain(self, headers: &HeaderMap) {
+    /// Reads what a refused request still sends.
+    pub(crate) async fn drain(self) {
         let Some(mut body) = self.0.lock().take() else {
             return;
         };
-        if headers.contains_key(EXPECT) || body.is_end_stream() {
-            return;
-        }
         let drain = async {
             let mut bytes = 0;
-            while let Some(Ok(frame)) = body.frame().await {
+            let next = async |body: &mut B| {
+                let frame = tokio::time::timeout(DRAIN_SILENCE_MAX, body.frame()).await;
+                frame.ok().flatten().and_then(Result::ok)
+            };
+            while let Some(frame) = next(&mut body).await {
                 bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if bytes > DRAIN_BYTES_MAX {
                     return;

@@ -1,8 +1,8 @@
 //! The gate that every request passes on its way in and every answer on its way out.
 //!
 //! In: who is it; is there room. Out: a panic becomes a problem, what a refused request still
-//! sends is drained, the answer is counted and logged. It is a plain function around the router,
-//! not a stack of layers: each layer costs a boxed future a request.
+//! sends is handed over to be drained, the answer is counted and logged. It is a plain function
+//! around the router, not a stack of layers: each layer costs a boxed future a request.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::header::EXPECT;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Request, Response};
+use axum::http::{Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use cairn_sdk::Code;
 use futures_util::FutureExt;
@@ -41,7 +42,8 @@ impl Gate {
         }
     }
 
-    /// Answers a request. There is always an answer.
+    /// Answers a request. There is always an answer. What a refused request still sends is in its
+    /// extensions, as [`Left`](super::body::Left).
     pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -52,14 +54,15 @@ impl Gate {
         let (body, left) = Tracked::split(body);
         let about = About::of(&parts.method, parts.uri.path());
         let log = tracing::enabled!(tracing::Level::DEBUG).then(|| parts.uri.clone());
-        let expects = left.as_ref().map(|_| expectation(&parts.headers));
+        // A client that waits for `100 Continue` sends nothing, and must not be told to.
+        let left = left.filter(|_| !parts.headers.contains_key(EXPECT));
         let refusal = match about.open {
             true => None,
             false => self.identify(&mut parts).err().map(Box::new),
         };
         let request = Request::from_parts(parts, body);
         let outcome = AssertUnwindSafe(self.pass(request, refusal, about));
-        let response = match outcome.catch_unwind().await {
+        let mut response = match outcome.catch_unwind().await {
             Ok(response) => response,
             Err(_) => {
                 self.app.metrics.panics.inc();
@@ -67,10 +70,10 @@ impl Gate {
                     .into_response()
             }
         };
-        if let (Some(left), Some(expects)) = (left, expects)
-            && response.status().as_u16() >= 400
+        if let Some(left) = left
+            && is_refusal(response.status())
         {
-            left.drain(&expects).await;
+            response.extensions_mut().insert(left);
         }
         self.record(about, log, &response, began.elapsed());
         response
@@ -229,13 +232,10 @@ impl About {
     }
 }
 
-/// Only what [`Left::drain`](super::body::Left::drain) asks for.
-fn expectation(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    if let Some(value) = headers.get(axum::http::header::EXPECT) {
-        kept.insert(axum::http::header::EXPECT, value.clone());
-    }
-    kept
+/// Whether a client may still be sending what nobody reads. Whoever has stalled is waited for no
+/// longer.
+fn is_refusal(status: StatusCode) -> bool {
+    status.as_u16() >= 400 && status != StatusCode::REQUEST_TIMEOUT
 }
 
 /// Counts a request out, also when it is abandoned or panics.

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::connections::Line;
 use super::stall::Stalling;
-use crate::http::{Gate, Holding};
+use crate::http::{Gate, Holding, Left};
 
 /// Bytes of a request head, and of a read ahead in a body. The longest scan carries four keys,
 /// percent-encoded, and a cursor.
@@ -55,10 +55,18 @@ pub(crate) async fn answer(stream: TcpStream, mut line: Line, gate: Gate, limits
     let service = service_fn(move |request: Request<Incoming>| {
         let (gate, busy) = (gate.clone(), counter.busy());
         async move {
-            let response = gate.answer(request).await;
+            let mut response = gate.answer(request).await;
+            if let Some(left) = response.extensions_mut().remove::<Left<Incoming>>() {
+                // Beside the answer: the connection sends it and reads at the same time.
+                tokio::spawn(async move {
+                    left.drain().await;
+                    drop(busy);
+                });
+                return Ok::<_, Infallible>(response);
+            }
             // An answer that goes on keeps the connection from looking idle, and being closed.
             let goes_on = response.body().size_hint().exact().is_none();
-            Ok::<_, Infallible>(match goes_on {
+            Ok(match goes_on {
                 true => response.map(|body| Holding::wrap(body, busy)),
                 false => response,
             })

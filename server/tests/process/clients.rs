@@ -183,6 +183,47 @@ fn a_body_that_stalls_is_408_and_a_truncated_one_writes_nothing() {
 }
 
 #[test]
+fn a_refusal_does_not_wait_for_a_body_that_does_not_come() {
+    let server = Server::in_memory(&["--stall-timeout-ms", "300"]);
+    const BATCH: &str = "POST /v1/batch/b HTTP/1.1\r\nhost: localhost\r\n";
+    const HALF: &str = "content-length: 10\r\n\r\nhalf";
+    for (request, status) in [
+        (format!("{PUT}{HALF}"), 408),
+        (
+            format!("PUT /v1/kv/b/%zz HTTP/1.1\r\nhost: localhost\r\n{HALF}"),
+            400,
+        ),
+        (
+            format!("PUT /v1/kv/b/k HTTP/1.1\r\nhost: evil.example\r\n{HALF}"),
+            403,
+        ),
+        (format!("{BATCH}content-length: 99999999\r\n\r\n"), 413),
+    ] {
+        let mut client = server.connect();
+        client.write_all(request.as_bytes()).unwrap();
+        let began = Instant::now();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            let mut bytes = [0; 4096];
+            let read = client.read(&mut bytes).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&bytes[..read]);
+        }
+        let told = String::from_utf8_lossy(&answer);
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{told}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{status}");
+        if status == 408 {
+            assert!(told.contains("connection: close"), "{told}");
+            read_all(&mut client);
+            assert!(
+                began.elapsed() < Duration::from_secs(3),
+                "and the connection ends"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_body_over_the_limit_is_told_to_a_client_that_sends_it_all() {
     let server = Server::in_memory(&[]);
     const BATCH: &str = "POST /v1/batch/b HTTP/1.1\r\nhost: localhost\r\n";

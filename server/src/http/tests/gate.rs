@@ -322,3 +322,37 @@ async fn what_a_request_waits_in_is_small() {
         "{of_a_batch}, {of_an_append} and {of_the_gate} bytes"
     );
 }
+
+/// A body that is announced and does not come.
+struct Silent;
+
+impl http_body::Body for Silent {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_answered_before_the_body_has_come() {
+    let site = Site::new();
+    for (target, host, status) in [
+        ("/v1/kv/b/%zz", "localhost", 400),
+        ("/v1/kv/b/k", "evil.example", 403),
+        ("/nowhere", "localhost", 404),
+    ] {
+        let request = Request::put(target)
+            .header("host", host)
+            .body(Silent)
+            .unwrap();
+        let began = tokio::time::Instant::now();
+        let answer = site.gate.answer(request).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(began.elapsed(), Duration::ZERO, "{target}");
+    }
+}
