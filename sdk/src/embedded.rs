@@ -264,6 +264,7 @@ impl Embedded {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             log_id: status.log_id.to_string(),
             uptime_ms: u64::try_from(self.shared.opened.elapsed().as_millis()).unwrap_or(u64::MAX),
+            clock_is_suspect: status.clock_is_suspect,
             writable: partitions.iter().all(|partition| !partition.poisoned),
             partitions,
             committee: None,

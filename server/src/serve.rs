@@ -43,7 +43,7 @@ const BACKLOG: u32 = 4096;
 const DESCRIPTORS_RESERVED: u64 = 512;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// How often it is looked whether the store still takes writes.
+/// How often it is looked whether the store still takes writes and believes the clock.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
 
 /// Runs a server to its end; true when all of it went well.
@@ -92,7 +92,7 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         () = accept(listener, &connections, gate, limits) => {}
         () = connections.close_idle(limits.idle) => {}
         () = signals.next() => {}
-        () = closed_to_writes(&store) => tracing::error!(
+        () = watch_over(&store) => tracing::error!(
             "a disk write failed and the store takes no more: ending, so that it is opened anew"
         ),
     }
@@ -115,16 +115,34 @@ async fn serve(config: Config) -> Result<bool, Failure> {
     Ok(writable)
 }
 
-/// Returns once a failed write has closed the store to writes.
-async fn closed_to_writes(store: &Embedded) {
+/// Returns once a failed write has closed the store to writes. Tells of a clock that leaps ahead.
+async fn watch_over(store: &Embedded) {
     let mut looks = tokio::time::interval(LOOK_PERIOD);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut suspect = false;
     loop {
         looks.tick().await;
-        if store.status().await.is_ok_and(|status| !status.writable) {
+        let Ok(status) = store.status().await else {
+            continue;
+        };
+        if !status.writable {
             return;
         }
+        tell_of_clock(&mut suspect, status.clock_is_suspect);
     }
+}
+
+/// One line when the clock becomes suspect, and one when that is over.
+fn tell_of_clock(suspect: &mut bool, now: bool) {
+    if now && !*suspect {
+        tracing::warn!(
+            "the clock has leapt more than an hour ahead: keys expire by the old time unless it \
+             holds for a minute"
+        );
+    } else if *suspect && !now {
+        tracing::info!("the clock is believed again");
+    }
+    *suspect = now;
 }
 
 async fn accept(
@@ -295,3 +313,6 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// Whether writes are taken.
     pub writable: bool,
+    /// Whether the clock of the machine has leapt more than an hour ahead and is not yet believed.
+    #[serde(default)]
+    pub clock_is_suspect: bool,
     /// Each partition of the log.
     pub partitions: Vec<PartitionStatus>,
     /// The committee that certifies; `null` without one.

@@ -9,7 +9,7 @@ pub(super) fn write(out: &mut String, status: &Status, running: usize, waiting: 
     let version = &status.version;
     head(out, "cairn_build", "gauge", "The version that runs")?;
     writeln!(out, "cairn_build{{version=\"{version}\"}} 1")?;
-    let whole: [(&str, &str, u64); 4] = [
+    let whole: [(&str, &str, u64); 5] = [
         (
             "cairn_uptime_seconds",
             "Since the store was opened",
@@ -19,6 +19,11 @@ pub(super) fn write(out: &mut String, status: &Status, running: usize, waiting: 
             "cairn_writable",
             "Whether writes are taken",
             u64::from(status.writable),
+        ),
+        (
+            "cairn_clock_suspect",
+            "Whether the clock has leapt ahead and is not yet believed",
+            u64::from(status.clock_is_suspect),
         ),
         (
             "cairn_pool_running",

@@ -1,22 +1,27 @@
 use super::*;
 use cairn_sdk::wire::PartitionStatus;
 
-#[test]
-fn the_text_holds_requests_and_store_and_ends_once() {
-    let metrics = Metrics::new();
-    metrics.answered("kv", "GET", 200, Duration::from_micros(300));
-    let status = Status {
+fn status() -> Status {
+    Status {
         version: "0.1.0".to_owned(),
         log_id: "00".to_owned(),
         uptime_ms: 12_345,
         writable: true,
+        clock_is_suspect: false,
         partitions: vec![PartitionStatus {
             syncs: 7,
+            free_bytes: Some(1),
             ..PartitionStatus::default()
         }],
         committee: None,
-    };
-    let text = metrics.text(&status, 1, 2);
+    }
+}
+
+#[test]
+fn the_text_holds_requests_and_store_and_ends_once() {
+    let metrics = Metrics::new();
+    metrics.answered("kv", "GET", 200, Duration::from_micros(300));
+    let text = metrics.text(&status(), 1, 2);
     for line in [
         "cairn_http_requests_total{resource=\"kv\",method=\"GET\",status=\"200\"} 1",
         "cairn_http_request_seconds_bucket{le=\"0.0005\",resource=\"kv\"} 1",
@@ -56,18 +61,7 @@ fn names(text: &str) -> std::collections::BTreeSet<&str> {
 fn every_metric_is_in_the_list_and_every_one_of_the_list_is_told() {
     let metrics = Metrics::new();
     metrics.answered("kv", "GET", 200, Duration::from_micros(300));
-    let status = Status {
-        version: "0.1.0".to_owned(),
-        log_id: "00".to_owned(),
-        uptime_ms: 1,
-        writable: true,
-        partitions: vec![PartitionStatus {
-            free_bytes: Some(1),
-            ..PartitionStatus::default()
-        }],
-        committee: None,
-    };
-    let text = metrics.text(&status, 0, 0);
+    let text = metrics.text(&status(), 0, 0);
     let listed = include_str!("../../../docs/metrics.md");
     let listed: std::collections::BTreeSet<&str> = listed
         .lines()

@@ -323,6 +323,37 @@ async fn what_a_request_waits_in_is_small() {
     );
 }
 
+/// A clock that leaps when a test says so.
+#[derive(Debug, Default)]
+struct LeapingClock(std::sync::atomic::AtomicU64);
+
+impl cairn_kv::Clock for LeapingClock {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_leaps_ahead_is_told_by_the_status_and_a_metric() {
+    let clock = Arc::new(LeapingClock::default());
+    let options = Store::options().clock(Arc::clone(&clock) as Arc<dyn cairn_kv::Clock>);
+    let store = options.open_in_memory().unwrap();
+    let site = Site::of("", store, crate::http::watch::KEEP_ALIVE);
+    site.put("/v1/kv/b/k", "v").await.version();
+    for (leap_ms, suspect) in [(0, false), (2 * 3_600_000, true), (0, false)] {
+        clock.0.store(leap_ms, std::sync::atomic::Ordering::SeqCst);
+        let status = site.get("/v1/status").await.json();
+        assert_eq!(status["clock_is_suspect"], suspect);
+        let metrics = site.get("/metrics").await;
+        let line = format!("cairn_clock_suspect {}\n", u8::from(suspect));
+        assert!(String::from_utf8_lossy(&metrics.body).contains(&line));
+    }
+}
+
 /// A body that is announced and does not come.
 struct Silent;
 
