@@ -22,7 +22,7 @@ pub struct ScanRequest {
     pub prefix: Option<Bytes>,
     /// Only keys at or above this.
     pub start: Option<Bytes>,
-    /// Only keys below this.
+    /// Only keys below this; empty means: to the last.
     pub end: Option<Bytes>,
     /// At most this many items in a page; `None` is the default.
     pub limit: Option<usize>,
@@ -64,7 +64,7 @@ impl Scan {
         self
     }
 
-    /// Only keys below `end`.
+    /// Only keys below `end`; an empty one bounds nothing.
     pub fn end(mut self, end: impl Into<Bytes>) -> Self {
         self.request.end = Some(end.into());
         self

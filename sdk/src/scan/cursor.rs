@@ -65,13 +65,15 @@ impl Cursor {
                 ));
             }
         }
+        // No key is below the empty one, so an empty end bounds nothing, like the other two.
+        let end = request.end.clone().filter(|end| !end.is_empty());
         let Some(text) = &request.cursor else {
             return Ok(Self {
                 bucket_id,
                 version: request.at.unwrap_or(0),
                 prefix: request.prefix.clone(),
                 start: request.start.clone(),
-                end: request.end.clone(),
+                end,
                 reverse: request.reverse,
                 keys_only: request.keys_only,
                 last: None,
@@ -83,7 +85,7 @@ impl Cursor {
         let same = |asked: &Option<Bytes>, held: &Option<Bytes>| asked.is_none() || asked == held;
         if !same(&request.prefix, &cursor.prefix)
             || !same(&request.start, &cursor.start)
-            || !same(&request.end, &cursor.end)
+            || !same(&end, &cursor.end)
             || (request.reverse && !cursor.reverse)
             || (request.keys_only && !cursor.keys_only)
         {

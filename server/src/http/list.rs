@@ -24,7 +24,7 @@ const IN_PLACE_BYTES_MAX: usize = 64 * 1024;
         ("bucket" = String, Path, description = "The bucket"),
         ("prefix" = Option<String>, Query, description = "Only keys that begin with this"),
         ("start" = Option<String>, Query, description = "Only keys at or above this"),
-        ("end" = Option<String>, Query, description = "Only keys below this"),
+        ("end" = Option<String>, Query, description = "Only keys below this; empty means to the last"),
         ("limit" = Option<u64>, Query, description = "1 to 10,000; more is lowered; 1,000 by default"),
         ("reverse" = Option<bool>, Query, description = "From the last key to the first"),
         ("keys_only" = Option<bool>, Query, description = "Without values"),

@@ -53,6 +53,11 @@ async fn a_scan_is_narrowed_turned_and_thinned() {
     assert_eq!(thin["items"][0]["size"], 2);
     assert_eq!(keys(&scan("limit=999999999999999999999").await).len(), 12);
     assert_eq!(keys(&scan("start=z").await).len(), 0);
+    let unbounded = scan("prefix=&start=&end=&limit=1").await;
+    assert_eq!(keys(&unbounded), ["k00"], "an empty bound is none");
+    let cursor = unbounded["cursor"].as_str().unwrap();
+    let next = scan(&format!("end=&limit=1&cursor={cursor}")).await;
+    assert_eq!(keys(&next), ["k01"]);
 }
 
 #[tokio::test]
