@@ -1,4 +1,4 @@
-//! What `/metrics` tells, in the text format of Prometheus.
+//! What `/metrics` tells, as OpenMetrics or in the older text format of Prometheus.
 //!
 //! Counters of requests live here and are bumped by the gate; figures of the store and of the pool
 //! are asked for when they are scraped (`store`), so they cost nothing otherwise. `docs/metrics.md` lists
@@ -6,6 +6,7 @@
 
 mod store;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// The text that `/metrics` answers with.
+    /// The figures as OpenMetrics.
     pub(crate) fn text(&self, status: &Status, running: usize, waiting: usize) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -156,6 +157,29 @@ impl Metrics {
         text.push_str("# EOF\n");
         text
     }
+}
+
+/// OpenMetrics as version 0.0.4 of the text format. There a counter's type and help name its
+/// samples, `_total` included, and nothing marks the end.
+pub(crate) fn plain(open: &str) -> String {
+    let counters: HashSet<&str> = open
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut plain = String::with_capacity(open.len() + counters.len() * 16);
+    for line in open.lines().filter(|line| *line != "# EOF") {
+        let family = ["# TYPE ", "# HELP "].iter().find_map(|&head| {
+            let (family, rest) = line.strip_prefix(head)?.split_once(' ')?;
+            counters.contains(family).then_some((head, family, rest))
+        });
+        match family {
+            Some((head, family, rest)) => {
+                plain.extend([head, family, "_total ", rest, "\n"]);
+            }
+            None => plain.extend([line, "\n"]),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]

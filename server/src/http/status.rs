@@ -11,6 +11,7 @@ use cairn_sdk::wire::{self, Status};
 
 use super::query::Query;
 use super::{App, json, whole};
+use crate::metrics::plain;
 use crate::problem::{Problem, Result};
 
 /// `/healthz`: the process answers.
@@ -78,11 +79,13 @@ pub(super) async fn metrics(
         .get(ACCEPT)
         .map_or(&b""[..], HeaderValue::as_bytes);
     let open = accepted.windows(11).any(|window| window == b"openmetrics");
-    // The text is OpenMetrics, which the older parsers read as well: to them the end is a comment.
-    let media_type = if open {
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    let (media_type, text) = if open {
+        (
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            text,
+        )
     } else {
-        "text/plain; version=0.0.4; charset=utf-8"
+        ("text/plain; version=0.0.4; charset=utf-8", plain(&text))
     };
     Ok(whole(StatusCode::OK, media_type, text.into()))
 }

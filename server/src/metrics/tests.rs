@@ -35,6 +35,32 @@ fn the_text_holds_requests_and_store_and_ends_once() {
     assert_eq!(text.matches("# EOF").count(), 1);
 }
 
+#[test]
+fn in_the_older_format_a_counter_is_named_as_its_samples_are() {
+    let metrics = Metrics::new();
+    metrics.answered("kv", "GET", 200, Duration::from_micros(300));
+    let open = metrics.text(&status(), 1, 2);
+    let plain = plain(&open);
+    let mut of = "";
+    for line in plain.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            of = family.split(' ').next().unwrap();
+            assert!(plain.contains(&format!("# HELP {of} ")), "{of}");
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let of_histogram = ["_sum", "_count", "_bucket"].map(|end| format!("{of}{end}"));
+            assert!(
+                name == of || of_histogram.iter().any(|known| known == name),
+                "{line}"
+            );
+        }
+    }
+    assert!(plain.contains("\n# TYPE cairn_log_syncs_total counter\n"));
+    assert!(!plain.contains("# EOF"));
+    let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(samples(&plain), samples(&open));
+}
+
 /// The names of a text, each once, without what the members of a histogram end in.
 fn names(text: &str) -> std::collections::BTreeSet<&str> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

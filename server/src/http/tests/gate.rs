@@ -300,7 +300,20 @@ async fn the_operations_routes_tell_how_it_goes() {
     assert!(
         text.contains("cairn_http_requests_total{resource=\"kv\",method=\"PUT\",status=\"200\"} 1")
     );
-    assert!(metrics.header("content-type").starts_with("text/plain"));
+    assert!(
+        metrics
+            .header("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
+    assert!(text.contains("# TYPE cairn_http_requests_total counter\n"));
+    let accept = [("accept", "application/openmetrics-text; version=1.0.0")];
+    let open = site.send("GET", "/metrics", &accept, "").await;
+    assert!(
+        open.header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    let text = String::from_utf8_lossy(&open.body);
+    assert!(text.contains("# TYPE cairn_http_requests counter\n") && text.ends_with("# EOF\n"));
     let page = site.get("/").await;
     assert!(page.header("content-type").starts_with("text/html"));
     assert!(String::from_utf8_lossy(&page.body).contains("takes reads and writes"));
