@@ -54,21 +54,7 @@ pub(super) fn by_path(State(app): State<Arc<App>>, request: Request) -> Answer {
     answer(app, target, request)
 }
 
-/// `/v1/key/{bucket}?key_b64=`.
-#[utoipa::path(
-    method(get, head, put, delete), path = "/v1/key/{bucket}", operation_id = "key_by_parameter",
-    tag = "keys",
-    description = "The same as `/v1/kv/{bucket}/{key}`, for keys that a URL library would change",
-    params(
-        ("bucket" = String, Path, description = "The bucket"),
-        ("key_b64" = String, Query, description = "The key in base64url without padding"),
-        ("ttl_ms" = Option<u64>, Query, description = "Of a put: after how long the key expires"),
-    ),
-    responses(
-        (status = 200, description = "As of `/v1/kv/{bucket}/{key}`"),
-        (status = 404, description = "`key_not_found`, `bucket_not_found`", body = wire::Problem),
-    ),
-)]
+/// `/v1/key/{bucket}?key_b64=`. The document makes its operations from those by path.
 pub(super) fn by_query(State(app): State<Arc<App>>, request: Request) -> Answer {
     let target = Query::parse(request.uri().query()).and_then(|mut query| {
         let target = KeyTarget::of_query(request.uri().path(), &mut query)?;
