@@ -10,7 +10,8 @@ mod secret;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use file::File;
 pub(crate) use secret::Secret;
@@ -91,6 +92,22 @@ pub(crate) struct Settings {
     /// Form of the log lines
     #[arg(long, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
+    /// Read as tables of their own; known here so that an unknown name is answered with all there
+    /// are.
+    #[arg(skip)]
+    token: Elsewhere,
+    #[arg(skip)]
+    topic: Elsewhere,
+}
+
+/// What a name stands for is read elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Elsewhere;
+
+impl<'de> Deserialize<'de> for Elsewhere {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|IgnoredAny| Self)
+    }
 }
 
 /// Settings of which each has its value.

@@ -41,13 +41,8 @@ impl File {
         let unusable = |error: toml::de::Error| Unusable(error.to_string().trim_end().to_owned());
         let mut document: toml::Table = toml::from_str(text).map_err(unusable)?;
         let (tokens, topics) = (document.remove("token"), document.remove("topic"));
-        // The settings are parsed from the text itself where there are no tables, since only then
-        // an error can show its line.
-        let settings = if tokens.is_none() && topics.is_none() {
-            toml::from_str(text).map_err(unusable)?
-        } else {
-            Settings::deserialize(document).map_err(unusable)?
-        };
+        // From the text itself, since only then an error can show its line.
+        let settings = toml::from_str(text).map_err(unusable)?;
         let topic = topics_of(parse_tables("topic", topics)?)?;
         let mut token = Vec::<Token>::new();
         for table in parse_tables::<TokenTable>("token", tokens)? {

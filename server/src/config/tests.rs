@@ -30,6 +30,12 @@ fn an_unknown_name_in_the_file_is_an_error_with_the_name() {
         let Unusable(detail) = file(text).unwrap_err();
         assert!(detail.contains("lisen"), "{detail}");
     }
+    for text in ["tokens = 1", "tokens = 1\n[[topic]]\nname = \"a\""] {
+        let Unusable(detail) = file(text).unwrap_err();
+        for known in ["`tokens`", "`listen`", "`token`", "`topic`", "line 1"] {
+            assert!(detail.contains(known), "{known} is not in: {detail}");
+        }
+    }
     for text in [
         "listen = 1",
         "listen = ",
