@@ -116,7 +116,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: String,
     pub(crate) s3_listen: Option<String>,
-    pub(crate) partitions: u16,
+    /// Of a store that is created; `None` for one.
+    pub(crate) partitions: Option<u16>,
     pub(crate) memory: bool,
     pub(crate) insecure: bool,
     pub(crate) auto_create_buckets: bool,
@@ -238,7 +239,7 @@ impl Config {
             data: pick!(data, PathBuf::from("./cairn-data")),
             listen: pick!(listen, "127.0.0.1:7070".to_owned()),
             s3_listen: pick!(s3_listen),
-            partitions: pick!(partitions, 1),
+            partitions: pick!(partitions),
             memory: pick!(memory, false),
             insecure: pick!(insecure, false),
             auto_create_buckets: pick!(auto_create_buckets, true),
@@ -270,7 +271,7 @@ impl Config {
             ("connections_max", self.connections_max as u64),
             ("requests_max", self.requests_max as u64),
             ("blocking_threads", self.blocking_threads as u64),
-            ("partitions", u64::from(self.partitions)),
+            ("partitions", self.partitions.map_or(1, u64::from)),
             ("idle_timeout_ms", self.idle_timeout_ms),
             ("stall_timeout_ms", self.stall_timeout_ms),
         ];

@@ -76,6 +76,14 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         store = open(&config, &bridge) => store?,
         () = signals.next() => return Ok(true),
     };
+    let kept = store.partitions();
+    if let Some(asked) = config.partitions.filter(|&asked| asked != kept) {
+        tracing::warn!(
+            asked,
+            kept,
+            "the store keeps the partitions it was created with: partitions changes nothing"
+        );
+    }
     let store = Embedded::new(store, bridge, config.auto_create_buckets);
     let app = App::new(&config, store.clone());
     let listener = socket.listen(BACKLOG).map_err(refused)?;
@@ -214,7 +222,7 @@ async fn bind(config: &Config) -> Result<TcpSocket, Failure> {
 
 async fn open(config: &Config, bridge: &Bridge) -> Result<Store, Failure> {
     let mut options = Store::options()
-        .partitions(config.partitions)
+        .partitions(config.partitions.unwrap_or(1))
         .memtable_bytes(config.memtable_bytes)
         .hot_index_bytes(config.hot_index_bytes)
         .cache_bytes(config.cache_bytes)

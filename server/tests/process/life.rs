@@ -37,6 +37,19 @@ fn it_announces_itself_in_one_line_and_ends_cleanly_on_both_signals() {
 }
 
 #[test]
+fn partitions_that_a_store_does_not_have_are_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let says = |arguments: &[&str]| {
+        let (code, log) = Server::start(directory.path(), arguments).stop();
+        assert_eq!(code, Some(0), "{log:#?}");
+        log.iter().any(|line| line.contains("keeps the partitions"))
+    };
+    assert!(!says(&["--partitions", "2"]), "it is created so");
+    assert!(!says(&[]) && !says(&["--partitions", "2"]));
+    assert!(says(&["--partitions", "4"]));
+}
+
+#[test]
 fn a_killed_server_loses_nothing_that_it_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path(), &[]);
