@@ -117,6 +117,11 @@ impl Error {
         )
     }
 
+    pub(crate) fn no_bucket_yet(name: &str, version: Version) -> Error {
+        let message = format!("there was no bucket {name:?} at version {version} yet");
+        Error::new(ErrorKind::BucketNotFound, message)
+    }
+
     pub(crate) fn version_mismatch(key: &[u8], version: Version) -> Error {
         let message = if version.is_absent() {
             format!(

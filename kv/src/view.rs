@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::batch;
 use crate::bucket::state::BucketState;
 use crate::entry::Entry;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keyspace::{Keyspace, Pin};
 use crate::large::ValueReader;
 use crate::scan::{Entries, Scan};
@@ -48,7 +48,11 @@ impl View {
         bucket: &Arc<BucketState>,
         version: Version,
     ) -> Result<View> {
-        let (pin, version) = keyspace.pin_past(bucket.id, version)?;
+        let asked = version;
+        let (pin, version) = keyspace.pin_past(bucket.id, asked)?;
+        if bucket.created.version >= pin.watermark {
+            return Err(Error::no_bucket_yet(bucket.name.as_str(), asked));
+        }
         keyspace.check_bucket(bucket, pin.watermark)?;
         // After the levels: what is collected of a bucket that is removed later is still in them.
         keyspace.check_bucket(bucket, keyspace.watermark())?;

@@ -269,7 +269,10 @@ fn the_past_is_read_as_it_was_and_what_is_not_kept_is_told() {
     let above = Version::new(bucket.version().get() + 1);
     assert_eq!(kind(bucket.at(above)), ErrorKind::Compacted);
     let before = Version::new(1);
-    assert_eq!(kind(bucket.at(before)), ErrorKind::BucketNotFound);
+    let refused = bucket.at(before).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::BucketNotFound);
+    let says = "there was no bucket \"b\" at version 1 yet";
+    assert!(refused.to_string().contains(says), "{refused}");
 }
 
 #[test]

@@ -235,6 +235,10 @@ async fn the_past_is_read_by_a_version_and_told_when_it_is_out_of_reach() {
     site.get(&format!("/v1/kv/b/k?at={}", second + 1))
         .await
         .is_problem(410, "compacted");
+    let before = site.get("/v1/kv/b/k?at=1").await;
+    before.is_problem(404, "bucket_not_found");
+    let detail = before.json()["detail"].to_string();
+    assert!(detail.contains("version 1"), "{detail}");
     site.get("/v1/kv/b/k?at=0")
         .await
         .is_problem(400, "invalid_argument");
