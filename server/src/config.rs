@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     /// Address of the S3 door (not in this version yet)
     #[arg(long, env = "CAIRN_S3_LISTEN", value_name = "ADDR")]
     pub(crate) s3_listen: Option<String>,
-    /// Partitions of a store that is created
+    /// Partitions of a store that is created [default: 1]
     #[arg(long, env = "CAIRN_PARTITIONS", value_name = "N")]
     pub(crate) partitions: Option<u16>,
     /// Keep everything in memory and nothing on disk
