@@ -340,8 +340,7 @@ mod log;
 mod name;
 mod stream;
 pub use log::LogRequest;
-pub use name::check_bucket_name;
-use name::{check_readable, check_writable};
+pub use name::{check_bucket_name, check_readable, check_writable, snapshot_of};
 pub use stream::{GetStream, PutStream, ValueStream};
 pub(crate) use stream::{Source, bounds, unreadable};
 

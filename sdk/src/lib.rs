@@ -38,7 +38,7 @@ mod write;
 #[cfg(any(feature = "embedded", feature = "remote"))]
 pub use client::{
     Batch, Bucket, Cairn, Delete, Entry, GetStream, LogRequest, Put, PutStream, ValueStream,
-    check_bucket_name,
+    check_bucket_name, check_readable, check_writable, snapshot_of,
 };
 #[cfg(feature = "embedded")]
 pub use embedded::{Embedded, Feed, Upload, Value};

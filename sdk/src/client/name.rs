@@ -35,7 +35,10 @@ pub fn check_bucket_name(name: &str) -> Result<()> {
 }
 
 /// Checks the name of what is read.
-pub(super) fn check_readable(name: &str) -> Result<()> {
+///
+/// # Errors
+/// `bucket_not_found` for a snapshot, `invalid_argument` as [`check_bucket_name`].
+pub fn check_readable(name: &str) -> Result<()> {
     let Some(bucket) = snapshot_of(name) else {
         return check_bucket_name(name);
     };
@@ -44,7 +47,10 @@ pub(super) fn check_readable(name: &str) -> Result<()> {
 }
 
 /// Checks the name of what is written.
-pub(super) fn check_writable(name: &str) -> Result<()> {
+///
+/// # Errors
+/// `read_only` for a snapshot, `invalid_argument` as [`check_bucket_name`].
+pub fn check_writable(name: &str) -> Result<()> {
     let Some(bucket) = snapshot_of(name) else {
         return check_bucket_name(name);
     };
@@ -53,7 +59,7 @@ pub(super) fn check_writable(name: &str) -> Result<()> {
 }
 
 /// The bucket whose snapshot this name means, if it means one.
-fn snapshot_of(name: &str) -> Option<&str> {
+pub fn snapshot_of(name: &str) -> Option<&str> {
     let (bucket, snapshot) = name.split_once('@').or_else(|| name.split_once(".at."))?;
     let well_formed = (1..=20).contains(&snapshot.len())
         && snapshot

@@ -46,8 +46,10 @@ enum Action {
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
     let cairn = match command.action {
-        Action::List | Action::Info { .. } => command.common.place.to_read().await?,
-        Action::Create { .. } | Action::Delete { .. } => command.common.place.to_write().await?,
+        Action::List | Action::Info { .. } | Action::Delete { .. } => {
+            command.common.place.existing().await?
+        }
+        Action::Create { .. } => command.common.place.existing_or_new().await?,
     };
     let mut output = command.common.output();
     let done = act(&cairn, command.action, &mut output).await;

@@ -22,7 +22,7 @@ pub(super) struct Command {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
-    let cairn = command.common.place.to_write().await?;
+    let cairn = command.common.place.existing().await?;
     let mut delete = cairn.bucket(&*command.bucket).delete(bytes(command.key));
     if let Some(version) = command.if_version {
         delete = delete.if_version(version);

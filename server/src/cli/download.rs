@@ -37,7 +37,7 @@ struct Downloaded {
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
     check_names_file(&command.path)?;
-    let cairn = command.common.place.to_read().await?;
+    let cairn = command.common.place.existing().await?;
     let outcome = download(&cairn, &command).await;
     cairn.close().await?;
     let downloaded = outcome?;

@@ -29,7 +29,7 @@ pub(super) struct Command {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
-    let cairn = command.common.place.to_read().await?;
+    let cairn = command.common.place.existing().await?;
     let mut output = command.common.output();
     let written = write(&cairn, &command, &mut output).await;
     cairn.close().await?;

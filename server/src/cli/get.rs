@@ -19,7 +19,7 @@ pub(super) struct Command {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
-    let cairn = command.common.place.to_read().await?;
+    let cairn = command.common.place.existing().await?;
     let key = bytes(command.key);
     let mut output = command.common.output();
     let printed = print(&cairn, &command.bucket, key, &mut output).await;

@@ -89,7 +89,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failed> {
     }
     source.check_unchanged(&before)?;
 
-    let cairn = command.common.place.to_write().await?;
+    let cairn = command.common.place.existing_or_new().await?;
     let loaded = load(&cairn, &command, &source, &plan).await;
     cairn.close().await?;
     let imported = loaded?;

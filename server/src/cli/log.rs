@@ -51,8 +51,8 @@ enum Action {
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
     let cairn = match command.action {
-        Action::Append { .. } => command.common.place.to_write().await?,
-        Action::Read { .. } | Action::Status => command.common.place.to_read().await?,
+        Action::Append { .. } => command.common.place.existing_or_new().await?,
+        Action::Read { .. } | Action::Status => command.common.place.existing().await?,
     };
     let mut output = command.common.output();
     let done = act(&cairn, command.action, &mut output).await;

@@ -64,7 +64,7 @@ pub(super) async fn run(mut command: Command) -> Result<(), Failed> {
         Some(value) if value != "-" => bytes(value),
         _ => from_stdin()?,
     };
-    let cairn = command.common.place.to_write().await?;
+    let cairn = command.common.place.existing_or_new().await?;
     let bucket = cairn.bucket(&*command.bucket);
     let key = bytes(std::mem::take(&mut command.key));
     let outcome = if value.len() > VALUE_BYTES_MAX {

@@ -36,7 +36,7 @@ pub(super) struct Command {
 }
 
 pub(super) async fn run(mut command: Command) -> Result<(), Failed> {
-    let cairn = command.common.place.to_read().await?;
+    let cairn = command.common.place.existing().await?;
     let mut output = command.common.output();
     let printed = print(&cairn, &mut command, &mut output).await;
     cairn.close().await?;

@@ -12,7 +12,7 @@ pub(super) struct Command {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
-    let cairn = command.common.place.to_read().await?;
+    let cairn = command.common.place.existing().await?;
     let outcome = cairn.status().await;
     cairn.close().await?;
     let status = outcome?;

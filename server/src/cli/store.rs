@@ -45,9 +45,9 @@ impl Place {
         Err(Cli::command().error(ErrorKind::ArgumentConflict, what))
     }
 
-    /// The store, which a command that only reads does not create, nor
-    /// in a directory that holds something else.
-    pub(super) async fn to_read(&self) -> Result<Cairn, Failed> {
+    /// The store. A command that could find or change nothing in a new one creates none, nor in a
+    /// directory that holds something else.
+    pub(super) async fn existing(&self) -> Result<Cairn, Failed> {
         if let Some(data) = &self.data {
             directory::check_holds_store(data)?;
         }
@@ -55,7 +55,7 @@ impl Place {
     }
 
     /// The store, created if it is a directory that does not exist.
-    pub(super) async fn to_write(&self) -> Result<Cairn, Failed> {
+    pub(super) async fn existing_or_new(&self) -> Result<Cairn, Failed> {
         self.open().await
     }
 

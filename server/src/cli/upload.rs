@@ -46,7 +46,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failed> {
     }
     // A pipe tells no size.
     let size = metadata.is_file().then_some(metadata.len());
-    let cairn = command.common.place.to_write().await?;
+    let cairn = command.common.place.existing_or_new().await?;
     let mut progress = Progress::new("uploaded", command.common.json);
     let mut done = 0;
     let parts = stream::of_reader(file).inspect_ok(move |part| {

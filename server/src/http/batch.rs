@@ -7,10 +7,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, Response};
 use cairn_sdk::wire::{self, BATCH_OPS_MAX, BatchRequest, Condition, Op, Written};
-use cairn_sdk::{Change, Code, Expect, Write};
+use cairn_sdk::{Change, Code, Expect, Write, check_writable};
 
 use super::body::Reading;
-use super::key::{bucket_of, writable};
+use super::key::bucket_of;
 use super::kv::{acknowledged, durability};
 use super::query::Query;
 use super::{App, caller, object};
@@ -48,7 +48,7 @@ pub(super) async fn write(State(app): State<Arc<App>>, request: Request) -> Resu
     }
     Query::parse(request.uri().query())?.finish()?;
     caller(&request)?.may(Role::Writer, &bucket)?;
-    writable(&bucket)?;
+    check_writable(&bucket)?;
     let durability = durability(request.headers())?;
     let reading = Reading {
         budget: &app.bodies,

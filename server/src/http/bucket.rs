@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, Response, StatusCode};
-use cairn_sdk::Code;
 use cairn_sdk::wire::{self, BucketInfo, BucketList, BucketOptions};
+use cairn_sdk::{Code, check_readable, check_writable};
 
 use super::body::Reading;
-use super::key::{bucket_of, readable, writable};
+use super::key::bucket_of;
 use super::query::Query;
 use super::{App, caller, json, object};
 use crate::config::Role;
@@ -53,7 +53,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, request: Request) -> Result
         Method::GET | Method::HEAD => {
             query.finish()?;
             caller(&request)?.may(Role::Reader, &bucket)?;
-            readable(&bucket)?;
+            check_readable(&bucket)?;
             json(StatusCode::OK, &app.store.bucket_info(&bucket).await?)
         }
         Method::PUT => create(app, bucket, query, request).await,
@@ -83,7 +83,7 @@ async fn create(
 ) -> Result<Response<Body>> {
     query.finish()?;
     caller(&request)?.may(Role::Writer, &bucket)?;
-    writable(&bucket)?;
+    check_writable(&bucket)?;
     let reading = Reading {
         budget: &app.bodies,
         bytes_max: OPTIONS_BYTES_MAX,
@@ -125,7 +125,7 @@ async fn remove(
     let force = query.flag("force")?;
     query.finish()?;
     caller(&request)?.may(Role::Admin, &bucket)?;
-    writable(&bucket)?;
+    check_writable(&bucket)?;
     app.store.remove_bucket(&bucket, force).await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;

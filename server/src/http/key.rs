@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use cairn_sdk::wire::decode_key_parameter;
-use cairn_sdk::{Code, check_bucket_name, check_key};
+use cairn_sdk::{Code, check_bucket_name, check_key, snapshot_of};
 
 use super::query::Query;
 use crate::problem::{Problem, Result};
@@ -63,7 +63,7 @@ pub(crate) fn bucket_of(path: &str, prefix: &str) -> Result<String> {
 /// The bucket of a path segment.
 ///
 /// A name with `@` or `.at.` is a snapshot's. It reads as one; whoever writes is told by
-/// [`writable`].
+/// [`check_writable`].
 fn bucket_name(segment: &str) -> Result<String> {
     let decoded = percent_decode(segment.as_bytes())?.into_owned();
     let name =
@@ -72,38 +72,6 @@ fn bucket_name(segment: &str) -> Result<String> {
         check_bucket_name(&name)?;
     }
     Ok(name)
-}
-
-/// The bucket whose snapshot this name means, if it means one.
-pub(crate) fn snapshot_of(name: &str) -> Option<&str> {
-    let (bucket, snapshot) = name.split_once('@').or_else(|| name.split_once(".at."))?;
-    let well_formed = (1..=20).contains(&snapshot.len())
-        && snapshot
-            .bytes()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
-    (well_formed && check_bucket_name(bucket).is_ok()).then_some(bucket)
-}
-
-/// Refuses to read a snapshot: there are none yet.
-pub(crate) fn readable(name: &str) -> Result<()> {
-    match snapshot_of(name) {
-        Some(bucket) => Err(Problem::new(
-            Code::BucketNotFound,
-            format!("{name:?} is no snapshot of the bucket {bucket:?}"),
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Refuses to write to a snapshot.
-pub(crate) fn writable(name: &str) -> Result<()> {
-    match snapshot_of(name) {
-        Some(bucket) => Err(Problem::new(
-            Code::ReadOnly,
-            format!("{name:?} is a snapshot of the bucket {bucket:?} and takes no writes"),
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Percent-decodes once. `+` is a plus.

@@ -17,13 +17,15 @@ use axum::http::{Method, Response, StatusCode};
 use cairn_sdk::wire::{
     self, DURABILITY_HEADER, Deleted, LARGE_VALUE_BYTES_MAX, VALUE_BYTES_MAX, Written,
 };
-use cairn_sdk::{Change, Code, Durability, Receipt, UploadTerms, Value, Write};
+use cairn_sdk::{
+    Change, Code, Durability, Receipt, UploadTerms, Value, Write, check_readable, check_writable,
+};
 use futures_util::future::{BoxFuture, Either};
 use http_body::Body as _;
 
 use super::body::{Frames, Read, Reading, Sent, Streamed};
 use super::condition::{Conditions, Verdict, etag};
-use super::key::{KeyTarget, names_no_key, readable, writable};
+use super::key::{KeyTarget, names_no_key};
 use super::query::Query;
 use super::range::{Selection, content_range, select};
 use super::{App, caller, json, list};
@@ -143,7 +145,7 @@ impl Asked {
         let at = list::version_at(&mut query)?;
         query.finish()?;
         caller(request)?.may(Role::Reader, &target.bucket)?;
-        readable(&target.bucket)?;
+        check_readable(&target.bucket)?;
         let conditions = Conditions::of(request.headers())?;
         Ok(Self { at, conditions })
     }
@@ -255,7 +257,7 @@ async fn put(
     let ttl_ms = query.number("ttl_ms")?;
     query.finish()?;
     caller(&request)?.may(Role::Writer, &target.bucket)?;
-    writable(&target.bucket)?;
+    check_writable(&target.bucket)?;
     let content_type = one_line(request.headers(), &CONTENT_TYPE)?;
     let terms = Terms::of(request.headers())?;
     let body = request.into_body();
@@ -347,7 +349,7 @@ async fn delete(
 ) -> Result<Response<Body>> {
     query.finish()?;
     caller(&request)?.may(Role::Writer, &target.bucket)?;
-    writable(&target.bucket)?;
+    check_writable(&target.bucket)?;
     let terms = Terms::of(request.headers())?;
     let key = Bytes::from(target.key);
     let write = terms.write(key.clone(), Change::Delete { key });

@@ -6,9 +6,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{Method, Response, StatusCode};
 use cairn_sdk::wire::{self, PAGE_ITEMS_MAX};
-use cairn_sdk::{Code, Page, ScanRequest};
+use cairn_sdk::{Code, Page, ScanRequest, check_readable};
 
-use super::key::{bucket_of, readable};
+use super::key::bucket_of;
 use super::query::Query;
 use super::{App, caller, json, whole};
 use crate::config::Role;
@@ -47,7 +47,7 @@ pub(super) async fn page(app: Arc<App>, request: Request) -> Result<Response<Bod
     }
     let scan = scan_request(Query::parse(request.uri().query())?)?;
     caller(&request)?.may(Role::Reader, &bucket)?;
-    readable(&bucket)?;
+    check_readable(&bucket)?;
     let page = app.store.scan(&bucket, &scan).await?;
     if size(&page) <= IN_PLACE_BYTES_MAX {
         return json(StatusCode::OK, &page);

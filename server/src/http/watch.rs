@@ -17,9 +17,9 @@ use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, Response};
 use cairn_sdk::wire;
-use cairn_sdk::{Code, WatchRequest};
+use cairn_sdk::{Code, WatchRequest, check_readable};
 
-use super::key::{bucket_of, readable};
+use super::key::bucket_of;
 use super::query::Query;
 use super::{App, caller};
 use crate::config::Role;
@@ -75,7 +75,7 @@ pub(super) async fn stream(
     query.finish()?;
     let from = last_event_id(request.headers())?.or(from);
     caller(&request)?.may(Role::Reader, &bucket)?;
-    readable(&bucket)?;
+    check_readable(&bucket)?;
     let place = Arc::clone(&app.watches)
         .try_acquire_owned()
         .map_err(|_| Problem::new(Code::Overloaded, "too many watches at once; try again"))?;

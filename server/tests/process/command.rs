@@ -536,10 +536,12 @@ fn a_snapshot_takes_no_write_of_any_command() {
 /// The doors to a directory that make no store in it, with `--json`.
 pub(super) fn readers(data: &Path, to: &Path) -> Vec<Output> {
     let [data, to] = [data, to].map(|path| path.to_str().unwrap());
-    let readers: [&[&str]; 8] = [
+    let readers: [&[&str]; 10] = [
         &["get", "b", "k", "--data", data],
         &["scan", "b", "--data", data],
         &["watch", "b", "--data", data],
+        &["delete", "b", "k", "--data", data],
+        &["bucket", "delete", "b", "--data", data],
         &["export", "b", "--data", data],
         &["status", "--data", data],
         &["log", "status", "--data", data],

@@ -1,4 +1,5 @@
 use super::*;
+use cairn_sdk::check_writable;
 use cairn_sdk::wire::{KEY_BYTES_MAX, encode_key_parameter, key_target};
 
 fn key(path: &str) -> Vec<u8> {
@@ -74,12 +75,12 @@ fn bucket_names_are_checked_and_snapshots_only_read() {
         let target = KeyTarget::of_path(&format!("/v1/kv/{name}/k")).unwrap();
         assert_eq!(snapshot_of(&target.bucket), Some("b"));
         assert_eq!(
-            *writable(&target.bucket).unwrap_err().code(),
+            *check_writable(&target.bucket).unwrap_err().code(),
             Code::ReadOnly
         );
     }
     assert_eq!(refused("/v1/kv/b@Monday/k"), Code::InvalidArgument);
-    assert!(writable("plain").is_ok());
+    assert!(check_writable("plain").is_ok());
 }
 
 #[test]
