@@ -132,10 +132,13 @@ impl Embedded {
         let of_one_key = write.of_one_key;
         let bucket = match self.bucket_if_any(bucket)? {
             Some(bucket) => bucket,
-            None => match unborn::outcome(&write, asked)? {
-                Some(receipt) => return Ok(receipt),
-                None => self.bucket_made(bucket).await?,
-            },
+            None => {
+                let version = self.version_without(bucket)?;
+                match unborn::outcome(&write, asked, version)? {
+                    Some(receipt) => return Ok(receipt),
+                    None => self.bucket_made(bucket).await?,
+                }
+            }
         };
         let durability = match asked {
             Some(durability) => durability,
@@ -293,6 +296,15 @@ impl Embedded {
             }
             Err(other) => Err(error(other)),
         }
+    }
+
+    /// The version that a bucket which there is none of is said to have.
+    ///
+    /// # Errors
+    /// `poisoned`: who is closed to writes answers none.
+    fn version_without(&self, bucket: &str) -> Result<u64> {
+        let removed = self.shared.store.removed_at(bucket).map_err(error)?;
+        Ok(removed.map_or(unborn::VERSION, cairn_kv::Version::get))
     }
 
     /// The bucket of this name, created if there still is none.

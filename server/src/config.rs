@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     /// Address of the S3 door (not in this version yet)
     #[arg(long, env = "CAIRN_S3_LISTEN", value_name = "ADDR")]
     pub(crate) s3_listen: Option<String>,
-    /// Partitions of a store that is created [default: 1]
+    /// Partitions of a store that is created
     #[arg(long, env = "CAIRN_PARTITIONS", value_name = "N")]
     pub(crate) partitions: Option<u16>,
     /// Keep everything in memory and nothing on disk
@@ -116,8 +116,10 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) listen: String,
     pub(crate) s3_listen: Option<String>,
-    /// Of a store that is created; `None` for one.
-    pub(crate) partitions: Option<u16>,
+    pub(crate) partitions: u16,
+    /// Somebody has asked for so many: the store may have others.
+    #[serde(skip)]
+    pub(crate) has_asked_partitions: bool,
     pub(crate) memory: bool,
     pub(crate) insecure: bool,
     pub(crate) auto_create_buckets: bool,
@@ -239,7 +241,8 @@ impl Config {
             data: pick!(data, PathBuf::from("./cairn-data")),
             listen: pick!(listen, "127.0.0.1:7070".to_owned()),
             s3_listen: pick!(s3_listen),
-            partitions: pick!(partitions),
+            has_asked_partitions: pick!(partitions).is_some(),
+            partitions: pick!(partitions, 1),
             memory: pick!(memory, false),
             insecure: pick!(insecure, false),
             auto_create_buckets: pick!(auto_create_buckets, true),
@@ -271,7 +274,7 @@ impl Config {
             ("connections_max", self.connections_max as u64),
             ("requests_max", self.requests_max as u64),
             ("blocking_threads", self.blocking_threads as u64),
-            ("partitions", self.partitions.map_or(1, u64::from)),
+            ("partitions", u64::from(self.partitions)),
             ("idle_timeout_ms", self.idle_timeout_ms),
             ("stall_timeout_ms", self.stall_timeout_ms),
         ];

@@ -76,8 +76,8 @@ async fn serve(config: Config) -> Result<bool, Failure> {
         store = open(&config, &bridge) => store?,
         () = signals.next() => return Ok(true),
     };
-    let kept = store.partitions();
-    if let Some(asked) = config.partitions.filter(|&asked| asked != kept) {
+    let (asked, kept) = (config.partitions, store.partitions());
+    if config.has_asked_partitions && asked != kept {
         tracing::warn!(
             asked,
             kept,
@@ -222,7 +222,7 @@ async fn bind(config: &Config) -> Result<TcpSocket, Failure> {
 
 async fn open(config: &Config, bridge: &Bridge) -> Result<Store, Failure> {
     let mut options = Store::options()
-        .partitions(config.partitions.unwrap_or(1))
+        .partitions(config.partitions)
         .memtable_bytes(config.memtable_bytes)
         .hot_index_bytes(config.hot_index_bytes)
         .cache_bytes(config.cache_bytes)

@@ -15,6 +15,7 @@ use crate::catalogue::Named;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 use crate::keyspace::buckets::Dropping;
+use crate::version::Version;
 
 impl Store {
     /// The bucket of this name, created with default options if there is none.
@@ -35,6 +36,26 @@ impl Store {
     pub fn open_bucket(&self, name: &str) -> Result<Bucket> {
         let name = BucketName::new(name)?;
         self.0.existing(&name).map(|state| self.handle(state))
+    }
+
+    /// The version at which the bucket of this name was removed last; `None` if there never was one.
+    /// For answers about a bucket that there is none of, which is the caller's to have found out.
+    ///
+    /// Cost: a look into memory.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the name is not allowed; `Poisoned`, as a write would be answered.
+    pub fn removed_at(&self, name: &str) -> Result<Option<Version>> {
+        let name = BucketName::new(name)?;
+        self.0
+            .keyspaces
+            .iter()
+            .try_for_each(|keyspace| keyspace.check_poison())?;
+        Ok(match self.0.catalogue.read().named(name.as_str()) {
+            Some(Named::Former { dropped, .. }) => Some(Version::new(*dropped)),
+            Some(Named::Live(_)) | None => None,
+        })
     }
 
     /// The bucket of this name, and whether it was created by this call. Of several calls at once,

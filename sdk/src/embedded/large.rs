@@ -28,7 +28,7 @@ impl Embedded {
     /// Begins to put a value that comes in parts. Dropping the upload leaves the key as it was.
     ///
     /// # Errors
-    /// `bucket_not_found`, `invalid_argument`, `key_too_large`, `not_certified`;
+    /// `bucket_not_found`, `invalid_argument`, `key_too_large`, `not_certified`, `poisoned`;
     /// `version_mismatch` where there is no bucket and the conditions demand a key.
     pub async fn upload(&self, bucket: &str, key: &[u8], terms: UploadTerms) -> Result<Upload> {
         let asked = terms.durability.map(durability).transpose()?;
@@ -36,6 +36,7 @@ impl Embedded {
         let bucket = match self.bucket_if_any(bucket)? {
             Some(bucket) => bucket,
             None => {
+                self.version_without(bucket)?;
                 unborn::check_upload(key, &options, &terms.expects)?;
                 self.bucket_made(bucket).await?
             }

@@ -11,16 +11,18 @@ use crate::error::{Error, Result};
 use crate::wire::Code;
 use crate::write::{Change, Expect, Receipt, Write};
 
-/// The version that a bucket without a first write is said to have: the least there is.
-const VERSION: u64 = 1;
+/// The version that a bucket which never was is said to have: the least there is.
+pub(super) const VERSION: u64 = 1;
 
-/// What a write comes to where there is no bucket; `None` if one has to be created for it.
+/// What a write comes to where there is no bucket, which is said to have a version; `None` if one has
+/// to be created for it.
 ///
 /// # Errors
 /// What the store says of a faulty write; `version_mismatch`.
 pub(super) fn outcome(
     write: &Write,
     asked: Option<cairn_kv::Durability>,
+    version: u64,
 ) -> Result<Option<Receipt>> {
     batch(write.clone())?.check().map_err(error)?;
     for (key, expect) in &write.conditions {
@@ -37,7 +39,7 @@ pub(super) fn outcome(
         return Ok(None);
     }
     Ok(Some(Receipt {
-        version: VERSION,
+        version,
         durability: reached(asked.unwrap_or_default()),
         existed: false,
     }))

@@ -82,7 +82,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failed> {
         tolerance,
         |bytes| progress.at(bytes, Some(size)),
     )
-    .map_err(|what| Failed::invalid(format!("{}: {what}", command.file.display())))?;
+    .map_err(|what| source.invalid(&what))?;
     drop(progress);
     for bad in plan.bad_rows() {
         eprintln!("cairn: skipped: {bad}");
@@ -118,7 +118,7 @@ async fn load(
         bytes: 0,
         done: 0,
     };
-    let mut rows = source.rows().map_err(Failed::invalid)?;
+    let mut rows = source.rows().map_err(|what| source.invalid(&what))?;
     let mut index = 0;
     while let Some(row) = rows.next() {
         let row = match row {
@@ -232,6 +232,10 @@ impl Source {
         let path = self.path.display();
         let what = "the file changed while it was imported";
         Err(Failed::invalid(format!("{path}: {what}")))
+    }
+
+    fn invalid(&self, what: &str) -> Failed {
+        Failed::invalid(format!("{}: {what}", self.path.display()))
     }
 
     fn rows(&self) -> Result<Box<dyn Rows>, String> {

@@ -1,5 +1,6 @@
 //! Which store a command talks to.
 
+use std::env::VarError;
 use std::path::PathBuf;
 
 use cairn_sdk::wire::Durability;
@@ -69,7 +70,13 @@ impl Place {
         }
         let url = match &self.url {
             Some(url) => url.clone(),
-            None => std::env::var(URL_VARIABLE).unwrap_or_else(|_| URL_DEFAULT.to_owned()),
+            None => match std::env::var(URL_VARIABLE) {
+                Ok(url) => url,
+                Err(VarError::NotPresent) => URL_DEFAULT.to_owned(),
+                Err(VarError::NotUnicode(_)) => {
+                    return Err(Failed::invalid(format!("{URL_VARIABLE} is not UTF-8")));
+                }
+            },
         };
         Ok(Cairn::connect_with(&url, options).await?)
     }

@@ -198,7 +198,6 @@ fn the_page_about_the_configuration_shows_one_that_is_taken_and_every_default() 
             _ if name == "blocking_threads" => {
                 format!("{} a core", cairn_sdk::bridge::THREADS_PER_CORE)
             }
-            _ if name == "partitions" => cairn_kv::Store::memory().partitions().to_string(),
             serde_json::Value::Null => "-".to_owned(),
             serde_json::Value::String(text) => text.clone(),
             other => other.to_string(),

@@ -117,3 +117,13 @@ async fn a_refused_upload_creates_no_bucket() {
     upload.finish().await.unwrap();
     assert!(!is_empty(&store).await);
 }
+
+#[tokio::test]
+async fn a_delete_where_a_bucket_was_names_the_version_at_which_it_went() {
+    let store = Embedded::new(Store::memory(), Bridge::default(), true);
+    let before = store.write("b", write(vec![put(None)], &[])).await.unwrap();
+    store.remove_bucket("b", true).await.unwrap();
+    let deleted = store.write("b", write(vec![delete()], &[])).await.unwrap();
+    assert!(deleted.version > before.version, "{deleted:?}");
+    assert!(is_empty(&store).await);
+}
