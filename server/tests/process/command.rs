@@ -1,7 +1,9 @@
 //! The command line, against a server and against a directory.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -472,6 +474,10 @@ fn a_server_or_a_directory_is_named_and_a_flag_stands_above_the_environment() {
         }
         command.output().unwrap()
     };
+    let mut command = cairn();
+    command.env("CAIRN_URL", OsStr::from_bytes(b"http://127.0.0.1:9/\xff"));
+    let no_text = command.args(["get", "b", "k", "--json"]).output().unwrap();
+    assert_eq!(failure(&no_text), ("invalid_argument".to_owned(), Some(1)));
     for both in [
         &["put", "b", "k", "v", "--data", data, "--url", url][..],
         &["bucket", "--data", data, "list", "--url", url],
