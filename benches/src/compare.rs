@@ -51,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) workloads: Vec<String>,
     pub(crate) scale: Scale,
     pub(crate) cache_bytes: u64,
+    pub(crate) cache_is_given: bool,
     /// Durable rows write into a store that is loaded first.
     pub(crate) preload: bool,
     /// How long to wait for a calm machine before a row; zero: don't.
@@ -98,6 +99,7 @@ impl Context {
                 None => scale,
             },
             cache_bytes: options.cache_mib.unwrap_or(CACHE_MIB) << 20,
+            cache_is_given: options.cache_mib.is_some(),
             preload: options.preload,
             calm: Duration::from_secs(options.calm_s.unwrap_or(0).into()),
         })

@@ -73,6 +73,8 @@ pub(crate) struct Tuning {
     /// For block or page caches and hot indexes. Engines that map their file leave it to the
     /// kernel's page cache.
     pub(crate) cache_bytes: u64,
+    /// `cache_bytes` was asked for: an engine with bounds of its own takes it instead of them.
+    pub(crate) cache_is_given: bool,
 }
 
 /// A store that is open. Shared by reference between threads that write and read at once.

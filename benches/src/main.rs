@@ -28,7 +28,8 @@ usage: cairn-benches compare [options]
   --calm SECONDS       wait so long for a calm machine before a row, and run a disturbed row again
   --keys N             rows of a loaded store with 100-byte values, default 1000000
   --preload            put-durable writes into a store loaded with that many rows
-  --cache-mib N        block cache of each engine that has one, default 1024";
+  --cache-mib N        block cache of each engine that has one, default 1024; Cairn's
+                       hot index and index cache share it, which are 64 MiB each by default";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -198,6 +198,25 @@ fn other_ticks() -> Option<u64> {
     Some(all.saturating_sub(own))
 }
 
+/// Processor time, in clock ticks, that the live threads of this process have taken whose names begin
+/// with `name`.
+pub(crate) fn thread_ticks(name: &str) -> io::Result<u64> {
+    let mut ticks = 0;
+    for thread in fs::read_dir("/proc/self/task")? {
+        // One that ends meanwhile is not there any more.
+        let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else {
+            continue;
+        };
+        let is_named = stat
+            .split_once('(')
+            .is_some_and(|(_, rest)| rest.starts_with(name));
+        if is_named {
+            ticks += own_ticks(&stat).ok_or(io::ErrorKind::InvalidData)?;
+        }
+    }
+    Ok(ticks)
+}
+
 /// User, nice, system, interrupts and what the hypervisor took; neither idle nor waiting.
 fn busy_ticks(stat: &str) -> Option<u64> {
     let ticks: Vec<u64> = stat

@@ -54,6 +54,7 @@ impl Store {
             purpose,
             shape,
             cache_bytes: context.cache_bytes,
+            cache_is_given: context.cache_is_given,
         };
         Ok(Store {
             engine: (registration.open)(directory.path(), &tuning)?,

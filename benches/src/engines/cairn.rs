@@ -1,14 +1,16 @@
-//! Cairn, embedded: the default options, one partition, one bucket. For reads in bounded memory
-//! the hot index and the index cache share what there is; its memtable, which no read fills, may
-//! take no more.
+//! Cairn, embedded: the default options, one partition, one bucket. Where the cache of all engines
+//! is set, the hot index and the index cache share it. For reads in bounded memory they do as well,
+//! and the memtable, which no read fills, may take no more.
 //!
 //! Synced is `Local`: the put returns after an fdatasync that covers it, shared by all who wait.
 //! Buffered is `Buffered`: written to the kernel, so it survives a kill, and synced within a
 //! second. A load is buffered batches and one flush.
 
-use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning};
+use super::{Durability, Engine, Outcome, Purpose, ReadMode, Reader, Tuning, wait_until_idle};
 use crate::data::Pairs;
-use cairn_kv::{Batch, Bucket, Entries, Scan, Store, View};
+use crate::measure::thread_ticks;
+use cairn_kv::{Batch, Bucket, Entries, IndexStatus, Scan, Store, View};
+use std::cell::Cell;
 use std::path::Path;
 
 struct Cairn {
@@ -20,12 +22,13 @@ struct Cairn {
 pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
     let mut options = Store::options();
     let mut memory = "default options: 64 MiB each of memtable, hot index and index cache".into();
-    if tuning.purpose == Purpose::CappedReads {
+    let is_capped = tuning.purpose == Purpose::CappedReads;
+    if is_capped {
+        options = options.memtable_bytes(tuning.cache_bytes);
+    }
+    if is_capped || tuning.cache_is_given {
         let half = tuning.cache_bytes / 2;
-        options = options
-            .memtable_bytes(tuning.cache_bytes)
-            .hot_index_bytes(half)
-            .cache_bytes(half);
+        options = options.hot_index_bytes(half).cache_bytes(half);
         memory = format!("{} KiB each of hot index and index cache", half >> 10);
     }
     let store = options.open(directory.join("cairn"))?;
@@ -35,6 +38,17 @@ pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>
         bucket,
         memory,
     }))
+}
+
+/// How the names of the threads begin that write runs, merge them and collect garbage.
+const INDEX_THREADS: &str = "cairn-index";
+
+impl Cairn {
+    /// What its threads in the background have done so far.
+    fn index_work(&self) -> Vec<IndexStatus> {
+        let partitions = self.store.status().partitions;
+        partitions.into_iter().map(|row| row.index).collect()
+    }
 }
 
 fn promise(durability: Durability) -> cairn_kv::Durability {
@@ -93,6 +107,15 @@ impl Engine for Cairn {
     fn flush(&self) -> Outcome<()> {
         self.store.sync()?;
         Ok(())
+    }
+
+    fn settle(&self) -> Outcome<()> {
+        // A merge that is under way does not show in the status.
+        let seen = Cell::new((self.index_work(), 0));
+        wait_until_idle(|| {
+            let now = (self.index_work(), thread_ticks(INDEX_THREADS)?);
+            Ok(seen.replace(now.clone()) != now)
+        })
     }
 
     fn syncs(&self) -> Option<u64> {

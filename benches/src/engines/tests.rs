@@ -11,6 +11,7 @@ fn tuning(purpose: Purpose) -> Tuning {
         purpose,
         shape: Shape::SMALL,
         cache_bytes: 32 << 20,
+        cache_is_given: false,
     }
 }
 

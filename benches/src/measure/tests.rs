@@ -103,3 +103,16 @@ fn disk_is_allocated_blocks_and_not_lengths() {
     fs::remove_dir_all(&directory).unwrap();
     assert!(found < 1 << 20, "{found}");
 }
+
+#[test]
+fn processor_time_is_told_by_the_names_of_threads() {
+    let (told, hear) = std::sync::mpsc::channel::<()>();
+    let spinning = std::thread::Builder::new().name("ticks-spin".into());
+    let thread = spinning.spawn(move || while hear.try_recv().is_err() {});
+    while thread_ticks("ticks-").unwrap() == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(thread_ticks("ticks-rest").unwrap(), 0);
+    told.send(()).unwrap();
+    thread.unwrap().join().unwrap();
+}

@@ -72,6 +72,7 @@ fn tuning(cache_bytes: u64) -> Tuning {
         purpose: Purpose::BufferedWrites,
         shape: Shape::SMALL,
         cache_bytes,
+        cache_is_given: false,
     }
 }
 

@@ -200,6 +200,7 @@ fn open(
         purpose,
         shape: SHAPE,
         cache_bytes,
+        cache_is_given: false,
     };
     let registration = ENGINES.iter().find(|engine| engine.name == name);
     (registration.ok_or("no such engine")?.open)(Path::new(directory), &tuning)
