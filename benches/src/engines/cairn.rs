@@ -41,7 +41,7 @@ pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>
 }
 
 /// How the names of the threads begin that write runs, merge them and collect garbage.
-const INDEX_THREADS: &str = "cairn-index";
+pub(super) const INDEX_THREADS: &str = "cairn-index";
 
 impl Cairn {
     /// What its threads in the background have done so far.

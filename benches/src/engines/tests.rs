@@ -171,3 +171,32 @@ fn a_missing_row_is_noticed() {
         engine.close()
     });
 }
+
+/// Other threads of that name may be at work in other tests, so only what is too early is told.
+#[test]
+fn cairn_is_settled_no_sooner_than_its_index_threads_rest() {
+    let registration = ENGINES
+        .iter()
+        .find(|engine| engine.name == "cairn")
+        .unwrap();
+    let name = format!("cairn-benches-{}-settle", std::process::id());
+    let directory = ScratchDirectory::new(&std::env::temp_dir().join(name)).unwrap();
+    let tuning = tuning(Purpose::LoadThenRead);
+    let engine = (registration.open)(directory.path(), &tuning).unwrap();
+    let is_named = |thread: std::io::Result<std::fs::DirEntry>| {
+        let comm = std::fs::read_to_string(thread.unwrap().path().join("comm"));
+        comm.is_ok_and(|comm| comm.starts_with(cairn::INDEX_THREADS))
+    };
+    assert!(std::fs::read_dir("/proc/self/task").unwrap().any(is_named));
+
+    let began = Instant::now();
+    let works_for = Duration::from_millis(600);
+    let worker = std::thread::Builder::new()
+        .name(format!("{}-test", cairn::INDEX_THREADS))
+        .spawn(move || while began.elapsed() < works_for {})
+        .unwrap();
+    engine.settle().unwrap();
+    assert!(began.elapsed() >= works_for);
+    worker.join().unwrap();
+    engine.close().unwrap();
+}
