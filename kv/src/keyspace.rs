@@ -38,6 +38,7 @@
 //! * `sweep`: tombstones for keys whose deadline has passed;
 //! * `pieces`: tombstones for the pieces of large values that are gone;
 //! * `retention`: tombstones for records of topics that are too old or too many;
+//! * `warm`: how what is merged comes into the hot index;
 //! * `verify`: whether every byte is what was written.
 //!
 //! # Locks
@@ -73,6 +74,7 @@ mod sweep;
 #[cfg(test)]
 mod testing;
 mod verify;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -139,6 +141,10 @@ pub(crate) struct Keyspace {
     live_bytes: AtomicU64,
     /// Garbage about which writers could do nothing when they last looked.
     accepted_garbage: AtomicU64,
+    /// Reads that found their key in the merged index, since it was last offered to the hot index.
+    cold_reads: AtomicU64,
+    /// As many of them as have it offered.
+    cold_reads_due: AtomicU64,
     /// Levels that have been replaced and may still be in use.
     superseded_levels: Mutex<Vec<Weak<Levels>>>,
     /// The runs of merged segments that were asked for, by the base of their segment.

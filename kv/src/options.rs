@@ -63,7 +63,7 @@ impl Options {
             segment_bytes: cairn_log::SEGMENT_BYTES,
             index: IndexOptions {
                 memtable_bytes: 64 << 20,
-                hot_index_bytes: 64 << 20,
+                hot_index_bytes: 128 << 20,
                 cache_bytes: 64 << 20,
                 merge_entries: 1 << 20,
                 history_bytes_min: 8 << 20,
@@ -97,8 +97,8 @@ impl Options {
         self
     }
 
-    /// Bytes of memory for the places of keys that were read lately, 0 for none. Default 64 MiB:
-    /// seven million keys.
+    /// Bytes of memory for the places of keys, 0 for none. Taken as keys come; default 128 MiB:
+    /// fourteen million keys.
     pub fn hot_index_bytes(mut self, bytes: u64) -> Options {
         self.index.hot_index_bytes = bytes;
         self

@@ -254,7 +254,7 @@ impl Config {
             stall_timeout_ms: pick!(stall_timeout_ms, 30_000),
             blocking_threads: pick!(blocking_threads, default_blocking_threads()),
             memtable_bytes: pick!(memtable_bytes, 64 << 20),
-            hot_index_bytes: pick!(hot_index_bytes, 64 << 20),
+            hot_index_bytes: pick!(hot_index_bytes, 128 << 20),
             cache_bytes: pick!(cache_bytes, 64 << 20),
             buffered_sync_ms: pick!(buffered_sync_ms, 1_000),
             watch_lag_bytes: pick!(watch_lag_bytes, 256 << 20),

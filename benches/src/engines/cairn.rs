@@ -21,7 +21,8 @@ struct Cairn {
 
 pub(super) fn open(directory: &Path, tuning: &Tuning) -> Outcome<Box<dyn Engine>> {
     let mut options = Store::options();
-    let mut memory = "default options: 64 MiB each of memtable, hot index and index cache".into();
+    let mut memory =
+        "default options: 128 MiB of hot index, 64 of memtable and of index cache".into();
     let is_capped = tuning.purpose == Purpose::CappedReads;
     if is_capped {
         options = options.memtable_bytes(tuning.cache_bytes);

@@ -1,4 +1,4 @@
-//! The hot index: key hash -> place in the log, for keys that were read lately. Bounded.
+//! The hot index: key hash -> place in the log, for as many keys as it has room for. Bounded.
 //!
 //! A hit costs one cache miss here and the record's own. Nothing here is believed: the record at
 //! the place is verified by the log and must name the bucket and the key; its version must be one
@@ -10,7 +10,7 @@
 //! # How the promise is kept
 //!
 //! ```text
-//! one set, a cache line:   stamp u64 · 7 x (tag, upper 11 bits | offset of the record, lower 53)
+//! one set, two cache lines:   stamp u64 · 15 x (tag, upper 11 bits | offset of the record, lower 53)
 //! ```
 //!
 //! * A commit *outbids* what is there, under the sequencer's lock and before the batch becomes
@@ -19,6 +19,12 @@
 //! * A reader that looked a key up elsewhere *fills* it in only if the stamp is still what it was
 //!   before the look: a commit in between wins.
 //! * A filler must have found the newest sequenced version, not just the newest visible one.
+//!
+//! # Who is let in
+//!
+//! A key that is read takes the entry of another one if it must. One that is written, or offered because
+//! it is merged (`keyspace::warm`), takes a free entry or none: the cache line is at hand for the commit anyway, and what
+//! nobody reads pushes nothing out.
 //!
 //! Sequencing is not visibility. A reader takes its watermark before it looks here; if the record
 //! found is not below it, the reader goes to the memtable.
@@ -64,7 +70,7 @@ pub(crate) struct Stamp {
     stamp: u64,
 }
 
-/// A cache line.
+/// Two cache lines, which begin at a multiple of their size.
 #[derive(Clone, Copy)]
 struct Set<'a> {
     /// Odd while somebody changes the set.
@@ -93,6 +99,8 @@ impl HotIndex {
     /// The offset of the record where the newest version of a key of this hash may stand.
     pub(crate) fn find(&self, hash: u64) -> Option<u64> {
         let set = self.set(self.number(hash))?;
+        // Beside the first, not after it.
+        cairn_log::vfs::prefetch(&set.entries[SECOND_LINE]);
         let tag = tag(hash);
         set.entries
             .iter()
@@ -118,12 +126,8 @@ impl HotIndex {
             return false;
         }
         let tag = tag(hash);
-        let load = |entry: &AtomicU64| entry.load(Ordering::Relaxed);
-        let same = set
-            .entries
-            .iter()
-            .position(|entry| load(entry) != 0 && load(entry) & TAG_MASK == tag);
-        let free = || set.entries.iter().position(|entry| load(entry) == 0);
+        let same = set.position(|entry| entry != 0 && entry & TAG_MASK == tag);
+        let free = || set.position(|entry| entry == 0);
         // Any victim does; this one depends on nothing that a caller chooses.
         let victim = || usize::try_from((stamp.stamp / 2 + record / 8) % ENTRIES as u64);
         let is_new = same.is_none() && free().is_some();
@@ -140,17 +144,64 @@ impl HotIndex {
         is_new && self.is_crowded()
     }
 
-    /// A new version of a key is sequenced: `record` is its place, 0 if the key is deleted. The
-    /// caller holds the sequencer's lock.
+    /// [`HotIndex::fill`] of a key that nobody asked for: only if the set has an entry free, and none of
+    /// this tag. Says whether it was entered.
+    pub(crate) fn offer(&self, hash: u64, record: u64, stamp: Stamp) -> bool {
+        let Some(set) = self.set(stamp.set) else {
+            return false;
+        };
+        if record & TAG_MASK != 0 || !set.lock(stamp.stamp) {
+            return false;
+        }
+        let tag = tag(hash);
+        let same = set.position(|entry| entry != 0 && entry & TAG_MASK == tag);
+        let free = set.position(|entry| entry == 0).filter(|_| same.is_none());
+        if let Some(at) = free {
+            set.entries[at].store(tag | record, Ordering::Release);
+            self.used.fetch_add(1, Ordering::Relaxed);
+        }
+        set.stamp.store(stamp.stamp + 2, Ordering::Release);
+        free.is_some()
+    }
+
+    /// A new version of a key is sequenced: `record` is its place, 0 if the key is deleted or not to
+    /// be found here. The caller holds the sequencer's lock.
     pub(crate) fn outbid(&self, hash: u64, record: u64) {
+        if let Some(set) = self.set(self.number(hash)) {
+            let stamp = set.lock_spinning();
+            self.replace(&set, tag(hash), record);
+            set.stamp.store(stamp + 2, Ordering::Release);
+        }
+    }
+
+    /// [`HotIndex::outbid`] that takes a free entry if the key has none. Says whether it is time to
+    /// [grow](HotIndex::grow).
+    pub(crate) fn enter(&self, hash: u64, record: u64) -> bool {
         let Some(set) = self.set(self.number(hash)) else {
-            return;
+            return false;
         };
         let stamp = set.lock_spinning();
         let tag = tag(hash);
+        let is_here = self.replace(&set, tag, record);
+        let free = match is_here || record == 0 || record & TAG_MASK != 0 {
+            true => None,
+            false => set.position(|entry| entry == 0),
+        };
+        if let Some(at) = free {
+            set.entries[at].store(tag | record, Ordering::Release);
+            self.used.fetch_add(1, Ordering::Relaxed);
+        }
+        set.stamp.store(stamp + 2, Ordering::Release);
+        free.is_some() && self.is_crowded()
+    }
+
+    /// Puts `record` in the place of what has this tag, or takes that away; says whether there was any.
+    fn replace(&self, set: &Set<'_>, tag: u64, record: u64) -> bool {
+        let mut is_here = false;
         for entry in set.entries {
             let found = entry.load(Ordering::Relaxed);
             if found != 0 && found & TAG_MASK == tag {
+                is_here = true;
                 let after = if record == 0 || record & TAG_MASK != 0 {
                     0
                 } else {
@@ -162,7 +213,21 @@ impl HotIndex {
                 }
             }
         }
-        set.stamp.store(stamp + 2, Ordering::Release);
+        is_here
+    }
+
+    /// Has brought in what [`HotIndex::enter`] will change, without waiting for it.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(set) = self.set(self.number(hash)) {
+            cairn_log::vfs::prefetch(set.stamp);
+            cairn_log::vfs::prefetch(&set.entries[SECOND_LINE]);
+        }
+    }
+
+    /// Whether a good part of what it may ever hold is free.
+    pub(crate) fn has_room(&self) -> bool {
+        let entries = self.sets_max * ENTRIES;
+        self.words.is_some() && self.used.load(Ordering::Relaxed) < entries / 8 * ROOM_EIGHTHS
     }
 
     /// Counts an entry that is free again, or keys that come and go would fill an empty table.
@@ -180,13 +245,32 @@ impl HotIndex {
         sets < self.sets_max && self.used.load(Ordering::Relaxed) > entries / 8 * CROWDED_EIGHTHS
     }
 
-    /// Takes more sets into use, and says how many there were: what they hold is to be
+    /// Takes more sets into use, for `keys` keys if there may be so many, and says how many there were: what they hold is to be
     /// [cleared](HotIndex::clear). The caller holds the sequencer's lock.
-    pub(crate) fn grow(&self) -> usize {
+    pub(crate) fn grow(&self, keys: u64) -> usize {
         let sets = self.sets.load(Ordering::Relaxed);
-        let more = (sets * GROWTH).min(self.sets_max);
+        let mut more = self.next_size(sets);
+        while more < self.sets_max && !are_enough(more, keys) {
+            more = self.next_size(more);
+        }
         self.sets.store(more, Ordering::Release);
         sets
+    }
+
+    /// What follows so many sets. The last step is not a small one: it would lose more than it wins.
+    fn next_size(&self, sets: usize) -> usize {
+        let more = sets * GROWTH;
+        if more > self.sets_max / 2 {
+            self.sets_max
+        } else {
+            more
+        }
+    }
+
+    /// Whether it would [grow](HotIndex::grow) for so many keys.
+    pub(crate) fn is_small_for(&self, keys: u64) -> bool {
+        let sets = self.sets.load(Ordering::Relaxed);
+        sets < self.sets_max && !are_enough(sets, keys)
     }
 
     /// Empties the first `sets` sets. Nobody is kept from using them meanwhile.
@@ -225,6 +309,12 @@ impl Set<'_> {
             .is_ok()
     }
 
+    /// The first entry of which this holds.
+    fn position(&self, holds: impl Fn(u64) -> bool) -> Option<usize> {
+        let mut entries = self.entries.iter();
+        entries.position(|entry| holds(entry.load(Ordering::Relaxed)))
+    }
+
     fn lock_spinning(&self) -> u64 {
         loop {
             let stamp = self.stamp.load(Ordering::Relaxed);
@@ -240,15 +330,23 @@ fn tag(hash: u64) -> u64 {
     hash & TAG_MASK
 }
 
+/// Whether so many keys do not crowd so many sets.
+fn are_enough(sets: usize, keys: u64) -> bool {
+    keys <= (sets * ENTRIES / 8 * CROWDED_EIGHTHS) as u64
+}
+
 /// Of a set: its stamp, and its entries.
 const WORDS: usize = 1 + ENTRIES;
-const ENTRIES: usize = 7;
+const ENTRIES: usize = 15;
+
+/// The first entry of a set's second cache line.
+const SECOND_LINE: usize = 7;
 
 /// Versions end below 2^53, and so do offsets.
 const TAG_MASK: u64 = !0 << 53;
 
 /// Sets in use at first: a quarter of a mebibyte.
-const SETS_FIRST: usize = 4 << 10;
+const SETS_FIRST: usize = 2 << 10;
 
 /// How many times as many sets a growth takes into use.
 const GROWTH: usize = 8;
@@ -256,6 +354,9 @@ const GROWTH: usize = 8;
 /// A table is crowded when more than this many eighths of its entries are taken. At five, one key
 /// in thirty finds its set full.
 const CROWDED_EIGHTHS: usize = 5;
+
+/// It has room while less than so many eighths of all entries are taken.
+const ROOM_EIGHTHS: usize = 7;
 
 #[cfg(test)]
 mod tests;

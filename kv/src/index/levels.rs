@@ -304,10 +304,25 @@ impl Levels {
         }
     }
 
+    /// Has brought in what a memtable and the filters of runs will be asked.
+    pub(crate) fn prefetch_unmerged(&self, hash: u64) {
+        for memtable in &self.memtables {
+            memtable.prefetch(hash);
+        }
+        for run in &self.runs {
+            run.prefetch(hash);
+        }
+    }
+
+    /// Whether a run may hold a key of this hash. Asks filters only.
+    pub(crate) fn may_hold_in_runs(&self, hash: u64) -> bool {
+        self.runs.iter().any(|run| run.may_hold(hash))
+    }
+
     /// Whether a run or the merged index may hold a key of this hash. Asks filters only.
     pub(crate) fn may_hold_on_disk(&self, hash: u64) -> bool {
         let merged = self.merged.as_ref();
-        self.runs.iter().any(|run| run.may_hold(hash))
+        self.may_hold_in_runs(hash)
             || merged.is_some_and(|merged| merged.len() > 0 && merged.may_hold(hash))
     }
 

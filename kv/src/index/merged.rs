@@ -82,7 +82,7 @@ pub(crate) use self::entry::{Entry, EntryKind};
 pub(crate) use self::fault::Fault;
 use self::merge::Merging;
 pub(crate) use self::merge::{Expected, Summary, Way};
-pub(crate) use self::range::Range;
+pub(crate) use self::range::{Key, Range};
 pub(crate) use self::view::View;
 use super::checked_file::CheckedFile;
 use crate::record::BucketId;

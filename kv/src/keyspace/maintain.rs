@@ -25,6 +25,7 @@ use super::pace::Pressure;
 use super::pieces::Rounds;
 use super::retention::Retention;
 use super::sweep::{Pass, Rest};
+use super::warm::Warmth;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::Levels;
 use crate::index::merged::{Fault, Identity, Merged, View};
@@ -41,6 +42,7 @@ pub(super) struct Maintenance {
     pub(super) rounds: Rounds,
     pub(super) retention: Retention,
     pub(super) pressure: Pressure,
+    pub(super) warmth: Warmth,
     /// The last attempt to write an index file found no room for it.
     pub(super) is_starved: bool,
 }
@@ -62,7 +64,7 @@ impl Keyspace {
     /// `Io`, `Corrupt`: nothing has changed then, and a later step tries again.
     pub(crate) fn step_index(&self) -> Result<bool> {
         self.watchers.move_pins(&self.log);
-        self.grow_hot();
+        self.grow_hot(0);
         let mut maintenance = self.maintenance.lock();
         if let Some(merged) = &maintenance.merged {
             merged.close_former();
@@ -96,7 +98,8 @@ impl Keyspace {
         }
         Ok(postponed(self.sweep(&mut maintenance))?
             || postponed(self.forget_pieces(&mut maintenance))?
-            || postponed(self.retain_topics(&mut maintenance))?)
+            || postponed(self.retain_topics(&mut maintenance))?
+            || postponed(self.warm_hot(&mut maintenance))?)
     }
 
     /// Whether the log or the index lacks space.
@@ -104,17 +107,19 @@ impl Keyspace {
         self.log.is_disk_full() || maintenance.is_starved
     }
 
-    fn grow_hot(&self) {
-        if !self.hot.is_crowded() {
+    /// Sees to it that the hot index is not crowded, and has room for `keys` keys if it ever may.
+    pub(super) fn grow_hot(&self, keys: u64) {
+        let is_due = || self.hot.is_crowded() || self.hot.is_small_for(keys);
+        if !is_due() {
             return;
         }
         let before = {
             let _sequencer = self.sequencer.lock();
             // Somebody else who steps may have been faster.
-            if !self.hot.is_crowded() {
+            if !is_due() {
                 return;
             }
-            self.hot.grow()
+            self.hot.grow(keys)
         };
         self.hot.clear(before);
     }
@@ -124,7 +129,7 @@ impl Keyspace {
     pub(crate) fn grow_hot_at_once(&self) {
         let before = {
             let _sequencer = self.sequencer.lock();
-            self.hot.grow()
+            self.hot.grow(0)
         };
         self.hot.clear(before);
     }

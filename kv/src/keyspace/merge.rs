@@ -176,15 +176,15 @@ impl Keyspace {
             let mut newest = NewestEntries::new(self, levels, &state)?;
             let mut come = 0;
             for number in 1_u64.. {
-                if number.is_multiple_of(CHANGES_AT_ONCE)
-                    && come < number
-                    && !self.log.is_poisoned()
-                {
-                    come = match self.write_waiting_run() {
-                        Ok(run) => come + run.map_or(0, |run| run.len()),
-                        // It is met again after the merge; to try on would cost more than that.
-                        Err(_) => u64::MAX,
-                    };
+                if number.is_multiple_of(CHANGES_AT_ONCE) {
+                    self.grow_hot(0);
+                    if come < number && !self.log.is_poisoned() {
+                        come = match self.write_waiting_run() {
+                            Ok(run) => come + run.map_or(0, |run| run.len()),
+                            // It is met again after the merge; to try on would cost more than that.
+                            Err(_) => u64::MAX,
+                        };
+                    }
                 }
                 let Some(at) = newest.next()? else { break };
                 let before = if at.location.kind == Kind::Tombstone {

@@ -83,6 +83,8 @@ impl Keyspace {
             victims: AtomicUsize::new(0),
             live_bytes: AtomicU64::new(0),
             accepted_garbage: AtomicU64::new(0),
+            cold_reads: AtomicU64::new(0),
+            cold_reads_due: AtomicU64::new(u64::MAX),
             superseded_levels: Mutex::default(),
             archive: Mutex::default(),
         };

@@ -35,6 +35,7 @@ pub(super) use self::draft::Draft;
 use self::draft::ENTRIES_AHEAD;
 use self::judge::Judging;
 pub(crate) use self::topic::Placed;
+use super::read::is_hot;
 use super::{Keyspace, Sequencer};
 use crate::batch::{Expect, OperationRef};
 use crate::bucket::state::BucketState;
@@ -181,7 +182,7 @@ impl Keyspace {
     ) -> Result<Attempt> {
         let mut sequencer = self.sequencer.lock();
         // Wanted once the log has the batch.
-        draft.prefetch(&sequencer.memtable, 0);
+        draft.prefetch(&sequencer.memtable, &self.hot, 0);
         self.check_poison()?;
         if let Some(version) = bucket.dropped() {
             drop(sequencer);
@@ -238,9 +239,11 @@ impl Keyspace {
         let version = appended.offset.get();
         self.begin_segment(sequencer, appended);
         let members = sequencer.members(draft.bucket);
+        let is_read_by_key = !draft.bucket.is_pieces() && !bucket.name.is_system();
+        let mut is_crowded = false;
         for (at, entry) in draft.entries.iter().enumerate() {
             if at % ENTRIES_AHEAD == 0 {
-                draft.prefetch(&sequencer.memtable, at + ENTRIES_AHEAD);
+                draft.prefetch(&sequencer.memtable, &self.hot, at + ENTRIES_AHEAD);
             }
             let after = Location {
                 version,
@@ -256,8 +259,15 @@ impl Keyspace {
                 "the log hands out offsets in order, and no key is in a batch twice"
             );
             self.note_deadline(after.expires_ms);
-            let place = if entry.is_delete() { 0 } else { after.record };
-            self.hot.outbid(entry.hash, place);
+            let place = if is_hot(&after) { after.record } else { 0 };
+            if is_read_by_key {
+                is_crowded |= self.hot.enter(entry.hash, place);
+            } else {
+                self.hot.outbid(entry.hash, place);
+            }
+        }
+        if is_crowded {
+            self.signal.raise();
         }
         // A piece is no key of the bucket: until its commit nothing has been written.
         if draft.bucket == bucket.id {

@@ -28,6 +28,10 @@ impl Signal {
         self.changed.notify_all();
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.raised.lock().stop
+    }
+
     /// Waits for work, but no longer than until a deadline may have passed or a reader may have let
     /// go of what is to be dropped; `false` if it is time to stop.
     pub(super) fn wait(&self) -> bool {

@@ -21,6 +21,9 @@ pub(super) struct Figures {
     /// Tombstones that went with their segment, since nothing older of their keys is retained.
     #[cfg(test)]
     pub(super) tombstones_dropped: Counter,
+    /// Merged keys that the hot index took although nobody had asked for them.
+    #[cfg(test)]
+    pub(super) keys_warmed: Counter,
 }
 
 /// Only ever grows.
@@ -43,6 +46,12 @@ impl Keyspace {
     pub(crate) fn collisions_and_tombstones_dropped(&self) -> (usize, u64) {
         let collisions = self.hot.collisions.load(Ordering::Relaxed);
         (collisions, self.figures.tombstones_dropped.total())
+    }
+
+    /// How many merged keys passes have entered into the hot index.
+    #[cfg(test)]
+    pub(crate) fn keys_warmed(&self) -> u64 {
+        self.figures.keys_warmed.total()
     }
 
     /// Cost: the state of the merged index is decoded, some tens of bytes a segment and bucket.

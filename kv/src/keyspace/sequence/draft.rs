@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::batch::{EffectRef, OperationRef};
 use crate::clock::BelievedClock;
 use crate::index::hash::HashSeed;
+use crate::index::hot::HotIndex;
 use crate::index::memtable::Memtable;
 use crate::index::versions::{Kind, Location};
 use crate::record::{Body, BucketId, LargePut, Origin, Put, Record};
@@ -103,9 +104,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Has brought in what entering some of its keys will ask, without waiting for it.
-    pub(super) fn prefetch(&self, memtable: &Memtable, from: usize) {
+    pub(super) fn prefetch(&self, memtable: &Memtable, hot: &HotIndex, from: usize) {
         for entry in self.entries.iter().skip(from).take(ENTRIES_AHEAD) {
             memtable.prefetch(entry.hash);
+            hot.prefetch(entry.hash);
         }
     }
 

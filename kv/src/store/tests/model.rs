@@ -268,7 +268,15 @@ impl Run {
         let (runs, merged) = levels(&self.store);
         let dropped_before = dropped(&self.store);
         let tombstones_before = tombstones(&self.buckets);
+        let warmed = |buckets: &[Bucket]| -> u64 {
+            let keyspaces = buckets.iter().map(Bucket::keyspace);
+            keyspaces.map(|keyspace| keyspace.keys_warmed()).sum()
+        };
+        let warmed_before = warmed(&self.buckets);
         self.store.step().unwrap();
+        if warmed(&self.buckets) > warmed_before {
+            self.events.note("merged keys offered to the hot index");
+        }
         if tombstones(&self.buckets) > tombstones_before {
             self.events.note("tombstone dropped");
         }
@@ -821,6 +829,7 @@ fn run_seeds(seeds: Range<u64>) -> Events {
         "segment dropped",
         "tombstone dropped",
         "hot-index collision",
+        "merged keys offered to the hot index",
         "watch of the past",
         "compacted watch",
         "snapshot taken",
