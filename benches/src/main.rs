@@ -29,7 +29,7 @@ usage: cairn-benches compare [options]
   --keys N             rows of a loaded store with 100-byte values, default 1000000
   --preload            put-durable writes into a store loaded with that many rows
   --cache-mib N        block cache of each engine that has one, default 1024; Cairn's
-                       hot index and index cache share it, which are 64 MiB each by default";
+                       hot index and index cache share it, by default 128 and 64 MiB";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     /// Bytes of index over the newest part of the log
     #[arg(long, env = "CAIRN_MEMTABLE_BYTES", value_name = "BYTES")]
     pub(crate) memtable_bytes: Option<u64>,
-    /// Bytes of index over hot keys
+    /// Bytes of memory for the places of keys, 8.5 a key at best
     #[arg(long, env = "CAIRN_HOT_INDEX_BYTES", value_name = "BYTES")]
     pub(crate) hot_index_bytes: Option<u64>,
     /// Bytes of cached index pages

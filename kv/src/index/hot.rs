@@ -1,6 +1,6 @@
 //! The hot index: key hash -> place in the log, for as many keys as it has room for. Bounded.
 //!
-//! A hit costs one cache miss here and the record's own. Nothing here is believed: the record at
+//! A hit costs one cache miss here, of two lines side by side, and the record's own. Nothing here is believed: the record at
 //! the place is verified by the log and must name the bucket and the key; its version must be one
 //! the reader may see. What a record cannot show is that it is the *newest* of its key. For that
 //! the index keeps one promise:
@@ -20,17 +20,20 @@
 //!   before the look: a commit in between wins.
 //! * A filler must have found the newest sequenced version, not just the newest visible one.
 //!
-//! # Who is let in
-//!
-//! A key that is read takes the entry of another one if it must. One that is written, or offered because
-//! it is merged (`keyspace::warm`), takes a free entry or none: the cache line is at hand for the commit anyway, and what
-//! nobody reads pushes nothing out.
-//!
 //! Sequencing is not visibility. A reader takes its watermark before it looks here; if the record
 //! found is not below it, the reader goes to the memtable.
 //!
 //! Two keys of one set and one tag share an entry; they take it from one another, and lose only
 //! time. Readers take no lock: an entry is one word.
+//!
+//! # Who is let in
+//!
+//! A key that is read takes the entry of another one if it must. One that is written, or offered because
+//! it is merged (`keyspace::warm`), takes a free entry or none: the commit has the set at hand
+//! anyway, and what nobody reads pushes nothing out.
+//!
+//! Keys of a dropped bucket stay until others take their entries; when a merge has taken in the drop of
+//! many, all is cleared.
 //!
 //! # Growth
 //!
@@ -57,11 +60,16 @@ pub(crate) struct HotIndex {
     sets: AtomicUsize,
     sets_max: usize,
     /// Entries that are taken, or a few more.
-    used: AtomicUsize,
+    used: Apart,
     /// How often a key took the entry of another.
     #[cfg(test)]
     pub(crate) collisions: AtomicUsize,
 }
+
+/// A counter on cache lines of its own: each write changes it, and what stands beside it is read by
+/// every read.
+#[repr(align(128))]
+struct Apart(AtomicUsize);
 
 /// What a filler saw of a key's set before it looked elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +98,7 @@ impl HotIndex {
             words,
             sets: AtomicUsize::new(sets_max.min(SETS_FIRST)),
             sets_max,
-            used: AtomicUsize::new(0),
+            used: Apart(AtomicUsize::new(0)),
             #[cfg(test)]
             collisions: AtomicUsize::new(0),
         }
@@ -139,7 +147,7 @@ impl HotIndex {
         set.entries[at].store(tag | record, Ordering::Release);
         set.stamp.store(stamp.stamp + 2, Ordering::Release);
         if is_new {
-            self.used.fetch_add(1, Ordering::Relaxed);
+            self.used.0.fetch_add(1, Ordering::Relaxed);
         }
         is_new && self.is_crowded()
     }
@@ -158,7 +166,7 @@ impl HotIndex {
         let free = set.position(|entry| entry == 0).filter(|_| same.is_none());
         if let Some(at) = free {
             set.entries[at].store(tag | record, Ordering::Release);
-            self.used.fetch_add(1, Ordering::Relaxed);
+            self.used.0.fetch_add(1, Ordering::Relaxed);
         }
         set.stamp.store(stamp.stamp + 2, Ordering::Release);
         free.is_some()
@@ -189,7 +197,7 @@ impl HotIndex {
         };
         if let Some(at) = free {
             set.entries[at].store(tag | record, Ordering::Release);
-            self.used.fetch_add(1, Ordering::Relaxed);
+            self.used.0.fetch_add(1, Ordering::Relaxed);
         }
         set.stamp.store(stamp + 2, Ordering::Release);
         free.is_some() && self.is_crowded()
@@ -224,10 +232,20 @@ impl HotIndex {
         }
     }
 
+    /// Entries that are taken, or a few more.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.0.load(Ordering::Relaxed) as u64
+    }
+
+    /// Sets in use; it only grows.
+    pub(crate) fn sets(&self) -> usize {
+        self.sets.load(Ordering::Relaxed)
+    }
+
     /// Whether a good part of what it may ever hold is free.
     pub(crate) fn has_room(&self) -> bool {
         let entries = self.sets_max * ENTRIES;
-        self.words.is_some() && self.used.load(Ordering::Relaxed) < entries / 8 * ROOM_EIGHTHS
+        self.words.is_some() && self.used.0.load(Ordering::Relaxed) < entries / 8 * ROOM_EIGHTHS
     }
 
     /// Counts an entry that is free again, or keys that come and go would fill an empty table.
@@ -235,6 +253,7 @@ impl HotIndex {
         let one_less = |used: usize| used.checked_sub(1);
         let _ = self
             .used
+            .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
     }
 
@@ -242,7 +261,7 @@ impl HotIndex {
     pub(crate) fn is_crowded(&self) -> bool {
         let sets = self.sets.load(Ordering::Relaxed);
         let entries = sets * ENTRIES;
-        sets < self.sets_max && self.used.load(Ordering::Relaxed) > entries / 8 * CROWDED_EIGHTHS
+        sets < self.sets_max && self.used.0.load(Ordering::Relaxed) > entries / 8 * CROWDED_EIGHTHS
     }
 
     /// Takes more sets into use, for `keys` keys if there may be so many, and says how many there were: what they hold is to be
@@ -275,7 +294,7 @@ impl HotIndex {
 
     /// Empties the first `sets` sets. Nobody is kept from using them meanwhile.
     pub(crate) fn clear(&self, sets: usize) {
-        self.used.store(0, Ordering::Relaxed);
+        self.used.0.store(0, Ordering::Relaxed);
         for set in (0..sets).filter_map(|number| self.set(number)) {
             let stamp = set.lock_spinning();
             for entry in set.entries {
@@ -352,7 +371,7 @@ const SETS_FIRST: usize = 2 << 10;
 const GROWTH: usize = 8;
 
 /// A table is crowded when more than this many eighths of its entries are taken. At five, one key
-/// in thirty finds its set full.
+/// in a hundred and fifty finds its set full.
 const CROWDED_EIGHTHS: usize = 5;
 
 /// It has room while less than so many eighths of all entries are taken.

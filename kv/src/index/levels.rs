@@ -326,6 +326,18 @@ impl Levels {
             || merged.is_some_and(|merged| merged.len() > 0 && merged.may_hold(hash))
     }
 
+    /// Whether there is surely no version of a key below `watermark`. Asks memtables and filters only.
+    pub(crate) fn deny(&self, hash: u64, bucket: BucketId, key: &[u8], watermark: u64) -> bool {
+        self.prefetch_filters(hash);
+        for memtable in &self.memtables {
+            let (location, _) = memtable.locate(hash, bucket, key, watermark);
+            if location.version != 0 || memtable.run().is_some() {
+                return false;
+            }
+        }
+        !self.may_hold_on_disk(hash)
+    }
+
     /// Whether there is anything below the memtables.
     pub(crate) fn has_older(&self) -> bool {
         !self.runs.is_empty() || self.merged.as_ref().is_some_and(|merged| merged.len() > 0)

@@ -165,10 +165,12 @@ impl Keyspace {
             true => Way::InPlace,
             false => merged.way(expected),
         };
+        let mut gone_keys = 0;
         let view = merged.merge(way, expected, |merge| -> MergeResult<_> {
             for &bucket in &gone {
                 for bucket in [bucket, bucket.pieces()] {
                     merge.remove_bucket(bucket, |key_bytes, entry| {
+                        gone_keys += u64::from(!bucket.is_pieces());
                         count_dead(&mut state, &entry, key_bytes);
                     })?;
                 }
@@ -198,11 +200,13 @@ impl Keyspace {
                 count_change(&mut state, at, before);
                 newest.count_superseded(&mut state);
             }
+            gone_keys += newest.gone_keys;
             Ok(Summary {
                 covered,
                 state: state.encode(),
             })
         })?;
+        self.clear_hot_of(maintenance, gone_keys);
         Ok(view)
     }
 

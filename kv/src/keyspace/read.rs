@@ -35,18 +35,21 @@ impl Keyspace {
         // Before the look: see the hot index.
         let watermark = self.watermark();
         self.check_bucket(bucket, watermark)?;
-        if WAS_COLD.get() {
-            self.fetch_all(&self.levels.read(), hash);
+        if WAS_ABSENT.get() {
+            let levels = self.levels.read();
+            if levels.deny(hash, bucket.id, key, self.watermark()) {
+                return Ok(None);
+            }
         }
         if let Some(record) = self.hot.find(hash)
             && let Some(found) = self.read_hot(bucket.id, key, record, watermark)
         {
-            WAS_COLD.set(false);
+            WAS_ABSENT.set(false);
             return Ok(self.unless_expired(found));
         }
-        WAS_COLD.set(true);
         let stamp = self.hot.stamp(hash);
         let (found, entry) = self.get_located(hash, bucket.id, key)?;
+        WAS_ABSENT.set(found.location.version == 0);
         if let (Some(stamp), true, Some(_)) = (stamp, found.is_newest, &entry) {
             self.fill_hot(hash, &found.location, stamp);
         }
@@ -101,21 +104,21 @@ impl Keyspace {
             let location = self.locate_pinned(pin, locate)?;
             return self.resolve_at(id, key, &location, || past.time_ms);
         }
-        if WAS_COLD.get() {
-            self.fetch_all(&pin.levels, hash);
+        if WAS_ABSENT.get() && pin.levels.deny(hash, id, key, watermark) {
+            return Ok(None);
         }
         // The newest version that was ever sequenced, if this reader sees it, is the one.
         if let Some(record) = self.hot.find(hash)
             && let Some(found) = self.read_hot(id, key, record, watermark)
         {
-            WAS_COLD.set(false);
+            WAS_ABSENT.set(false);
             return Ok(self.unless_expired(found));
         }
-        WAS_COLD.set(true);
         let stamp = self.hot.stamp(hash);
         pin.levels.prefetch_filters(hash);
         let locate = |pin: &Pin| pin.levels.locate(log, hash, id, key, watermark);
         let found = self.locate_pinned(pin, locate)?;
+        WAS_ABSENT.set(found.location.version == 0);
         let entry = self.resolve(id, key, &found.location)?;
         // Older levels do not know what was written behind them; those that are current now were
         // so when they were asked.
@@ -294,13 +297,6 @@ impl Keyspace {
         }
     }
 
-    /// Has brought in what all that may know a key will be asked, at once.
-    fn fetch_all(&self, levels: &Levels, hash: u64) {
-        self.hot.prefetch(hash);
-        levels.prefetch_filters(hash);
-        levels.active().prefetch(hash);
-    }
-
     fn fill_hot(&self, hash: u64, location: &Location, stamp: Stamp) {
         if !is_hot(location) {
             return;
@@ -315,6 +311,10 @@ impl Keyspace {
 
     /// What stands at a place of the hot index, if it is this key's and below the watermark.
     fn read_hot(&self, bucket: BucketId, key: &[u8], record: u64, watermark: u64) -> Option<Entry> {
+        if record >= watermark {
+            // Written since, or moved: the levels have what stood here before.
+            return None;
+        }
         let offset = Offset::new(record);
         let found = self.log.with_record(offset, |payload| {
             let (put, version) = expect_put(payload, bucket, key, record)?;
@@ -431,10 +431,9 @@ fn entry(put: &Put<'_>, value: Bytes, version: u64) -> Entry {
 }
 
 thread_local! {
-    /// Whether the hot index did not know what this thread asked for last. Then it may not know the next key
-    /// either, and all that will be asked is better fetched together than one after the other, for the
-    /// price of two locks: 35 % more reads of absent keys a second.
-    static WAS_COLD: Cell<bool> = const { Cell::new(false) };
+    /// Whether the key that this thread asked for last was not there. The next one may not be there
+    /// either: then what can deny it is asked first, and the hot index, which can not, only if that does not.
+    static WAS_ABSENT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether the value at a place may be read by way of the hot index.

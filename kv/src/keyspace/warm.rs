@@ -31,6 +31,7 @@ use crate::bucket::state::BucketState;
 use crate::error::Result;
 use crate::index::levels::{LevelError, Levels};
 use crate::index::merged::{Entry, EntryKind, Key, View};
+use crate::index::state::IndexState;
 use crate::record::BucketId;
 
 /// Passes of a partition.
@@ -39,6 +40,8 @@ pub(super) struct Warmth {
     pass: Option<Pass>,
     /// Passes since one that was of use.
     futile: u32,
+    /// Sets that the hot index had after the last of them.
+    sets: usize,
 }
 
 /// Where a pass stands.
@@ -66,7 +69,7 @@ impl Keyspace {
         }
         let mut pass = match maintenance.warmth.pass.take() {
             Some(pass) => pass,
-            None if self.is_warming_due(&maintenance.warmth) => self.begin_warming(),
+            None if self.is_warming_due(&mut maintenance.warmth) => self.begin_warming(),
             None => return Ok(false),
         };
         let levels = Arc::clone(&self.levels.read());
@@ -80,22 +83,46 @@ impl Keyspace {
         Ok(true)
     }
 
-    fn is_warming_due(&self, warmth: &Warmth) -> bool {
-        let levels = Arc::clone(&self.levels.read());
-        let keys = levels.merged.as_ref().map_or(0, |merged| merged.len());
-        let part = (keys / COLD_PART).max(COLD_READS_MIN);
+    fn is_warming_due(&self, warmth: &mut Warmth) -> bool {
+        if warmth.sets != self.hot.sets() {
+            // A growth has lost what was there, whatever the passes before it were good for.
+            warmth.futile = 0;
+            warmth.sets = self.hot.sets();
+            self.warming_due(warmth);
+        }
+        let reads = self.cold_reads.load(Ordering::Relaxed);
+        reads >= COLD_READS_MIN && reads >= self.warming_due(warmth) && self.hot.has_room()
+    }
+
+    /// The reads that make the next pass due.
+    fn warming_due(&self, warmth: &Warmth) -> u64 {
+        let part = (self.warm_keys().0 / COLD_PART).max(COLD_READS_MIN);
         let due = part.saturating_mul(PATIENCE.saturating_pow(warmth.futile));
         self.cold_reads_due.store(due, Ordering::Relaxed);
-        keys > 0 && self.cold_reads.load(Ordering::Relaxed) >= due && self.hot.has_room()
+        due
+    }
+
+    /// The merged keys that may be offered, and the buckets that have them.
+    fn warm_keys(&self) -> (u64, Vec<Arc<BucketState>>) {
+        let levels = Arc::clone(&self.levels.read());
+        let merged = levels.merged.as_ref();
+        let state = merged.and_then(|merged| IndexState::decode(merged.state()));
+        let mut buckets = self.live_buckets();
+        buckets.retain(|bucket| !bucket.name.is_system());
+        let rows = buckets
+            .iter()
+            .filter_map(|bucket| state.as_ref()?.bucket(bucket.id));
+        (rows.map(|row| row.keys).sum(), buckets)
     }
 
     fn begin_warming(&self) -> Pass {
+        let (keys, buckets) = self.warm_keys();
+        // What a growth loses in the midst of the pass would be lost to it; keys that are not merged
+        // are here already.
         let levels = Arc::clone(&self.levels.read());
-        let keys = levels.merged.as_ref().map_or(0, |merged| merged.len());
-        // What a growth loses in the midst of the pass would be lost to it.
-        self.grow_hot(keys);
-        let mut buckets = self.live_buckets();
-        buckets.retain(|bucket| !bucket.name.is_system());
+        let in_runs: u64 = levels.runs.iter().map(|run| run.new_keys()).sum();
+        let in_memory: usize = levels.memtables.iter().map(|memtable| memtable.len()).sum();
+        self.grow_hot(keys + (in_runs + in_memory as u64).min(self.hot.used()));
         Pass {
             buckets,
             behind: None,
@@ -107,8 +134,17 @@ impl Keyspace {
     fn end_warming(&self, warmth: &mut Warmth, pass: &Pass) {
         let is_of_use = pass.entered > pass.offered / OF_USE_PART;
         warmth.futile = if is_of_use { 0 } else { warmth.futile + 1 };
+        warmth.sets = self.hot.sets();
         self.cold_reads.store(0, Ordering::Relaxed);
-        let _ = self.is_warming_due(warmth);
+        self.warming_due(warmth);
+    }
+
+    /// A merge has taken away so many keys with their buckets. Nobody told the hot index.
+    pub(super) fn clear_hot_of(&self, maintenance: &mut Maintenance, keys: u64) {
+        if keys > self.hot.used() / GONE_PART {
+            self.hot.clear(self.hot.sets());
+            maintenance.warmth = Warmth::default();
+        }
     }
 
     /// Offers a step's keys; says whether the pass has more before it.
@@ -121,7 +157,13 @@ impl Keyspace {
             return Ok(false);
         };
         let mut left = STEP_KEYS;
-        while let Some(bucket) = pass.buckets.last().map(|bucket| bucket.id) {
+        while let Some(bucket) = pass.buckets.last() {
+            if bucket.dropped().is_some() {
+                pass.buckets.pop();
+                pass.behind = None;
+                continue;
+            }
+            let bucket = bucket.id;
             let behind = pass.behind.as_deref();
             let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
             let mut range = merged.range(bucket, (from, Bound::Unbounded), false)?;
@@ -171,7 +213,7 @@ impl Keyspace {
             }
         }
         // After the stamps: see the module.
-        let levels = self.levels.read();
+        let levels = Arc::clone(&self.levels.read());
         let current = levels.merged.as_ref();
         if !current.is_some_and(|current| Arc::ptr_eq(current, merged)) {
             return 0;
@@ -183,7 +225,6 @@ impl Keyspace {
             let in_memory = levels.locate_in_memory(*hash, bucket, key, u64::MAX);
             in_memory.location.version == 0 && !levels.may_hold_in_runs(*hash)
         });
-        drop(levels);
         let offered = candidates.into_iter();
         let taken = offered.filter(|&(hash, _, record, stamp)| self.hot.offer(hash, record, stamp));
         taken.count() as u64
@@ -201,6 +242,9 @@ const PATIENCE: u64 = 8;
 
 /// A pass was of use if the hot index took more than this part of what it was offered.
 const OF_USE_PART: u64 = 16;
+
+/// All is cleared if the keys that are gone are more than this part of what is taken.
+const GONE_PART: u64 = 8;
 
 /// Keys of a step: some milliseconds.
 const STEP_KEYS: usize = if cfg!(test) { 64 } else { 8_192 };

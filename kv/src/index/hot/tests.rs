@@ -113,6 +113,7 @@ fn it_grows_at_once_to_what_many_keys_need_and_has_room_until_most_is_taken() {
     hot.grow(entries(2 * BYTES));
     assert!(!hot.is_small_for(u64::MAX), "all there is, is in use");
     hot.used
+        .0
         .store(hot.sets_max * ENTRIES / 10 * 9, Ordering::Relaxed);
     assert!(!hot.has_room());
     // The last step is not from three quarters to all of it.

@@ -13,11 +13,12 @@ use super::judge::{Move, Trial, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::levels::{Levels, key_location};
 use crate::index::memtable::Memtable;
-use crate::index::versions::{Kind, Location};
+use crate::index::versions::Location;
 use crate::keyspace::Keyspace;
 use crate::keyspace::maintain::{Maintenance, postponed};
 use crate::keyspace::open::{control_time_ms, damaged};
 use crate::keyspace::pace::MEMTABLES_WAITING_MAX;
+use crate::keyspace::read::is_hot;
 use crate::keyspace::sweep::{BATCH_KEYS, Doomed};
 use crate::record::{BucketId, Moved, Origin, Record};
 
@@ -185,9 +186,10 @@ impl Keyspace {
             }
             let is_newer = memtable.enter(&members, bucket, one.hash, key, location);
             assert!(is_newer, "no memtable had a version of the key");
-            let place = match location.kind {
-                Kind::Value | Kind::Large => location.record,
-                Kind::Tombstone => 0,
+            let place = if is_hot(&location) {
+                location.record
+            } else {
+                0
             };
             self.hot.outbid(one.hash, place);
         }

@@ -24,6 +24,8 @@ pub(super) struct NewestEntries<'a> {
     /// that it supersedes.
     superseded: (u64, u64),
     pending: Vec<(u64, u64)>,
+    /// Keys that were left out.
+    pub(super) gone_keys: u64,
 }
 
 /// A walk through one run in key order.
@@ -64,6 +66,7 @@ impl<'a> NewestEntries<'a> {
             last: None,
             superseded: (0, 0),
             pending: Vec::new(),
+            gone_keys: 0,
         };
         for run in &levels.runs {
             let mut cursor = RunCursor {
@@ -106,6 +109,7 @@ impl<'a> NewestEntries<'a> {
                 None => {}
             }
             let is_dropped = self.dropped.contains(&next.bucket.owner());
+            self.gone_keys += u64::from(is_dropped && !next.bucket.is_pieces());
             let record = next.location.record;
             self.last = Some(next);
             if !is_dropped {

@@ -10,6 +10,7 @@ use crate::index::versions::{Kind, Location};
 use crate::index::walk::Key;
 use crate::keyspace::Keyspace;
 use crate::keyspace::maintain::Maintenance;
+use crate::keyspace::read::is_hot;
 use crate::keyspace::sweep::Doomed;
 use crate::record::{Body, BucketId, Origin, Put, Record};
 use crate::topic;
@@ -113,9 +114,8 @@ impl Keyspace {
                 entered,
                 "the log hands out offsets in order, and no key is in a batch twice"
             );
-            let is_tombstone = after.kind == Kind::Tombstone;
-            self.hot
-                .outbid(*hash, if is_tombstone { 0 } else { after.record });
+            let place = if is_hot(&after) { after.record } else { 0 };
+            self.hot.outbid(*hash, place);
         }
         topics.written_at(version);
         self.publish(&sequencer, &appended, time_ms);

@@ -224,11 +224,42 @@ fn passes_that_are_of_no_use_become_rare() {
         keyspace.cold_reads.store(due() - 1, Ordering::Relaxed);
         assert_eq!(warm(keyspace), 0);
     }
-    // One that is of use again.
+    // A growth loses what is there, so the next pass is not waited for.
     keyspace.grow_hot_at_once();
-    keyspace.cold_reads.store(due(), Ordering::Relaxed);
+    keyspace.cold_reads.store(COLD_READS_MIN, Ordering::Relaxed);
     assert!(warm(keyspace) > 0);
+    assert!(in_hot(&one, 100) > 90);
     assert_eq!(due(), COLD_READS_MIN);
+}
+
+#[test]
+fn a_large_bucket_that_is_dropped_leaves_room() {
+    let disk = Arc::new(SimulatedDisk::new(9));
+    let (store, [one, two]) = reopened(500, &disk);
+    let keyspace = Arc::clone(one.keyspace());
+    // Some keys are not merged yet.
+    put(&two, 500..600);
+    read_cold(&one, 0..20);
+    warm(&keyspace);
+    assert!(keyspace.hot.used() > 1_000);
+    drop(two);
+    store.remove_bucket("two", true).unwrap();
+    merge_all(&one);
+    assert_eq!(keyspace.hot.used(), 0);
+    read_cold(&one, 0..20);
+    warm(&keyspace);
+    assert!(in_hot(&one, 500) > 480);
+    // A small one is not worth it.
+    let used = keyspace.hot.used();
+    put(&store.bucket("two").unwrap(), 0..10);
+    store.remove_bucket("two", true).unwrap();
+    merge_all(&one);
+    assert!(keyspace.hot.used() >= used);
+    // One that was never merged is.
+    put(&store.bucket("two").unwrap(), 0..500);
+    store.remove_bucket("two", true).unwrap();
+    merge_all(&one);
+    assert_eq!(keyspace.hot.used(), 0);
 }
 
 #[test]
