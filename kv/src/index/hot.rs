@@ -1,9 +1,9 @@
 //! The hot index: key hash -> place in the log, for as many keys as it has room for. Bounded.
 //!
-//! A hit costs one cache miss here, of two lines side by side, and the record's own. Nothing here is believed: the record at
-//! the place is verified by the log and must name the bucket and the key; its version must be one
-//! the reader may see. What a record cannot show is that it is the *newest* of its key. For that
-//! the index keeps one promise:
+//! A hit costs one cache miss here, of two lines side by side, and the record's own. Nothing here is
+//! believed: the record at the place is verified by the log and must name the bucket and the key;
+//! its version must be one the reader may see. What a record cannot show is that it is the *newest*
+//! of its key. For that the index keeps one promise:
 //!
 //! > A place found here is that of the newest version sequenced for its key.
 //!
@@ -264,8 +264,8 @@ impl HotIndex {
         sets < self.sets_max && self.used.0.load(Ordering::Relaxed) > entries / 8 * CROWDED_EIGHTHS
     }
 
-    /// Takes more sets into use, for `keys` keys if there may be so many, and says how many there were: what they hold is to be
-    /// [cleared](HotIndex::clear). The caller holds the sequencer's lock.
+    /// Takes more sets into use, for `keys` keys if there may be so many, and says how many there
+    /// were: what they hold is to be [cleared](HotIndex::clear). The caller holds the sequencer's lock.
     pub(crate) fn grow(&self, keys: u64) -> usize {
         let sets = self.sets.load(Ordering::Relaxed);
         let mut more = self.next_size(sets);

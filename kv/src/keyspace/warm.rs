@@ -14,9 +14,9 @@
 //!
 //! # The promise of the hot index
 //!
-//! What is merged is the newest version of a key if no run and no memtable knows the key. Those are asked
-//! after the stamp of the key's set is taken: what is sequenced before that is found in them, and what is sequenced
-//! afterwards changes the stamp.
+//! What is merged is the newest version of a key if no run and no memtable knows the key. Those are
+//! asked after the stamp of the key's set is taken: what is sequenced before that is found in them,
+//! and what is sequenced afterwards changes the stamp.
 
 use std::ops::Bound;
 use std::sync::Arc;
