@@ -98,7 +98,7 @@ impl Options {
     }
 
     /// Bytes of memory for the places of keys, 0 for none. Taken as keys come; default 128 MiB:
-    /// fourteen million keys.
+    /// fifteen million keys.
     pub fn hot_index_bytes(mut self, bytes: u64) -> Options {
         self.index.hot_index_bytes = bytes;
         self

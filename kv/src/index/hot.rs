@@ -127,15 +127,12 @@ impl HotIndex {
     /// Enters the place of the newest sequenced version of a key, unless something of its set was
     /// committed since `stamp` was taken. Says whether it is time to [grow](HotIndex::grow).
     pub(crate) fn fill(&self, hash: u64, record: u64, stamp: Stamp) -> bool {
-        let Some(set) = self.set(stamp.set) else {
+        let Some(set) = self.lock_as_stamped(record, stamp) else {
             return false;
         };
-        if record & TAG_MASK != 0 || !set.lock(stamp.stamp) {
-            return false;
-        }
         let tag = tag(hash);
-        let same = set.position(|entry| entry != 0 && entry & TAG_MASK == tag);
-        let free = || set.position(|entry| entry == 0);
+        let same = set.position_of(tag);
+        let free = || set.free();
         // Any victim does; this one depends on nothing that a caller chooses.
         let victim = || usize::try_from((stamp.stamp / 2 + record / 8) % ENTRIES as u64);
         let is_new = same.is_none() && free().is_some();
@@ -155,19 +152,15 @@ impl HotIndex {
     /// [`HotIndex::fill`] of a key that nobody asked for: only if the set has an entry free, and none of
     /// this tag. Says whether it was entered.
     pub(crate) fn offer(&self, hash: u64, record: u64, stamp: Stamp) -> bool {
-        let Some(set) = self.set(stamp.set) else {
+        let Some(set) = self.lock_as_stamped(record, stamp) else {
             return false;
         };
-        if record & TAG_MASK != 0 || !set.lock(stamp.stamp) {
-            return false;
-        }
         let tag = tag(hash);
-        let same = set.position(|entry| entry != 0 && entry & TAG_MASK == tag);
-        let free = set.position(|entry| entry == 0).filter(|_| same.is_none());
-        if let Some(at) = free {
-            set.entries[at].store(tag | record, Ordering::Release);
-            self.used.0.fetch_add(1, Ordering::Relaxed);
-        }
+        let free = match set.position_of(tag) {
+            Some(_) => None,
+            None => set.free(),
+        };
+        self.take(&set, free, tag | record);
         set.stamp.store(stamp.stamp + 2, Ordering::Release);
         free.is_some()
     }
@@ -193,14 +186,25 @@ impl HotIndex {
         let is_here = self.replace(&set, tag, record);
         let free = match is_here || record == 0 || record & TAG_MASK != 0 {
             true => None,
-            false => set.position(|entry| entry == 0),
+            false => set.free(),
         };
-        if let Some(at) = free {
-            set.entries[at].store(tag | record, Ordering::Release);
-            self.used.0.fetch_add(1, Ordering::Relaxed);
-        }
+        self.take(&set, free, tag | record);
         set.stamp.store(stamp + 2, Ordering::Release);
         free.is_some() && self.is_crowded()
+    }
+
+    /// The set of a stamp, locked, if nothing was committed there since and `record` is a place.
+    fn lock_as_stamped(&self, record: u64, stamp: Stamp) -> Option<Set<'_>> {
+        let set = self.set(stamp.set)?;
+        (record & TAG_MASK == 0 && set.lock(stamp.stamp)).then_some(set)
+    }
+
+    /// Puts an entry where a free one was found, if one was. The caller has locked the set.
+    fn take(&self, set: &Set<'_>, free: Option<usize>, entry: u64) {
+        if let Some(at) = free {
+            set.entries[at].store(entry, Ordering::Release);
+            self.used.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Puts `record` in the place of what has this tag, or takes that away; says whether there was any.
@@ -326,6 +330,14 @@ impl Set<'_> {
         self.stamp
             .compare_exchange(stamp, stamp + 1, success, failure)
             .is_ok()
+    }
+
+    fn position_of(&self, tag: u64) -> Option<usize> {
+        self.position(|entry| entry != 0 && entry & TAG_MASK == tag)
+    }
+
+    fn free(&self) -> Option<usize> {
+        self.position(|entry| entry == 0)
     }
 
     /// The first entry of which this holds.

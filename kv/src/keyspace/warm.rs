@@ -91,7 +91,7 @@ impl Keyspace {
             self.warming_due(warmth);
         }
         let reads = self.cold_reads.load(Ordering::Relaxed);
-        reads >= COLD_READS_MIN && reads >= self.warming_due(warmth) && self.hot.has_room()
+        reads >= COLD_READS_MIN && self.hot.has_room() && reads >= self.warming_due(warmth)
     }
 
     /// The reads that make the next pass due.

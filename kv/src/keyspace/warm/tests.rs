@@ -3,7 +3,7 @@ use cairn_log::vfs::simulated::SimulatedDisk;
 
 use super::*;
 use crate::keyspace::testing::{index, options, write_runs};
-use crate::{Bucket, Options, Store};
+use crate::{Bucket, Durability, Options, PutOptions, Store};
 
 fn open_as(disk: &Arc<SimulatedDisk>, options: Options) -> Store {
     let vfs = Arc::clone(disk) as Arc<dyn Vfs>;
@@ -82,6 +82,7 @@ fn warm(keyspace: &Keyspace) -> usize {
     let mut steps = 0;
     while keyspace.warm_hot(&mut maintenance).unwrap() {
         steps += 1;
+        assert!(steps < 1_000, "it does not come to its end");
     }
     steps
 }
@@ -178,7 +179,7 @@ fn what_is_written_in_the_midst_of_an_offer_wins() {
 #[test]
 fn what_is_not_read_by_way_of_the_hot_index_does_not_enter_it() {
     let disk = Arc::new(SimulatedDisk::new(5));
-    let large = || options().segment_bytes(1 << 20);
+    let large = || options().segment_bytes(4 << 20);
     let store = open_as(&disk, large());
     let bucket = store.bucket("bucket").unwrap();
     let long = vec![7; 20 << 10];
@@ -187,6 +188,12 @@ fn what_is_not_read_by_way_of_the_hot_index_does_not_enter_it() {
     store.append(0, "topic", b"record").unwrap();
     assert!(place_in_hot(&bucket, b"short").is_some());
     assert_eq!(place_in_hot(&bucket, b"long"), None);
+    // Nor are pieces read by their keys, short as the last one may be, nor records of topics.
+    let mut upload = bucket.upload("pieces", PutOptions::default()).unwrap();
+    upload.write(&vec![7; (1 << 20) + (70 << 10)]).unwrap();
+    let commit = upload.finish(&[], Durability::Local).unwrap();
+    commit.wait().unwrap();
+    assert_eq!(bucket.keyspace().hot.used(), 1);
     merge_all(&bucket);
     drop((bucket, store));
     let store = open_as(&disk, large());
@@ -291,21 +298,35 @@ fn a_damaged_index_is_made_again_and_the_pass_begins_anew() {
         .into_iter()
         .find(|path| path.ends_with(crate::keyspace::maintain::MERGED_NAME));
     let damaged = damaged.unwrap();
-    let store = open(&disk);
+    // So that the pages are read from the file once more.
+    let store = open_as(&disk, options().cache_bytes(0));
     let bucket = store.bucket("one").unwrap();
     let keyspace = bucket.keyspace();
-    keyspace.cold_reads.store(1_000, Ordering::Relaxed);
-    let length = disk.length(&damaged);
-    for at in (length / 2..length).step_by(64) {
+    for at in (0..disk.length(&damaged)).step_by(512) {
         disk.flip_bit(&damaged, at, 1);
     }
-    for _ in 0..1_000 {
-        keyspace.cold_reads.store(1_000, Ordering::Relaxed);
-        if in_hot(&bucket, 500) == 500 {
-            break;
-        }
-        keyspace.step_index().unwrap();
-    }
+    keyspace.cold_reads.store(1_000, Ordering::Relaxed);
+    assert!(warm(keyspace) > 0);
+    assert!(
+        keyspace.index_status().rebuilds > 0,
+        "the pass did not mend it"
+    );
+    while keyspace.step_index().unwrap() {}
     read_cold(&bucket, 0..500);
-    assert_eq!(in_hot(&bucket, 500), 500);
+    keyspace.cold_reads.store(1_000, Ordering::Relaxed);
+    warm(keyspace);
+    assert!(in_hot(&store.bucket("two").unwrap(), 500) > 480);
+}
+
+#[test]
+fn whoever_closes_the_store_waits_for_no_pass() {
+    let disk = Arc::new(SimulatedDisk::new(10));
+    let (_store, [one, _]) = reopened(500, &disk);
+    let keyspace = one.keyspace();
+    read_cold(&one, 0..20);
+    let mut maintenance = keyspace.maintenance.lock();
+    assert!(keyspace.warm_hot(&mut maintenance).unwrap());
+    keyspace.stop_maintaining();
+    assert!(!keyspace.warm_hot(&mut maintenance).unwrap());
+    assert!(in_hot(&one, 500) < 480, "the pass was at its end");
 }
