@@ -21,6 +21,9 @@ pub(super) struct Figures {
     /// Tombstones that went with their segment, since nothing older of their keys is retained.
     #[cfg(test)]
     pub(super) tombstones_dropped: Counter,
+    /// Records of victims of which the levels were asked.
+    #[cfg(test)]
+    pub(super) asked_of_levels: Counter,
     /// Merged keys that the hot index took although nobody had asked for them.
     #[cfg(test)]
     pub(super) keys_warmed: Counter,
@@ -46,6 +49,12 @@ impl Keyspace {
     pub(crate) fn collisions_and_tombstones_dropped(&self) -> (usize, u64) {
         let collisions = self.hot.collisions.load(Ordering::Relaxed);
         (collisions, self.figures.tombstones_dropped.total())
+    }
+
+    /// Of how many records of victims the levels were asked.
+    #[cfg(test)]
+    pub(crate) fn asked_of_levels(&self) -> u64 {
+        self.figures.asked_of_levels.total()
     }
 
     /// How many merged keys passes have entered into the hot index.

@@ -156,6 +156,44 @@ fn what_was_moved_before_is_not_moved_again() {
 }
 
 #[test]
+fn the_levels_are_asked_for_a_key_once_however_many_versions_a_victim_has() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = open(&disk, u64::MAX);
+    let keyspace = bucket.keyspace();
+    bucket.put("alive", "yes").unwrap();
+    let mut shown = Vec::new();
+    while bases(&bucket).len() < 6 {
+        let version = bucket.put("hot", "x").unwrap();
+        bucket.put("warm", "y").unwrap();
+        // Twice in the first segment.
+        if [50, 70].contains(&shown.len()) {
+            bucket.snapshot(&format!("{}", shown.len())).unwrap();
+        }
+        shown.push(version);
+    }
+    index(keyspace);
+    let records = judge_oldest(keyspace, |trial, row, moves| {
+        assert!(shown[70].get() < row.end && row.end <= trial.floor);
+        // What is alive, the snapshots, and two keys as each of them shows them.
+        assert_eq!(moves.len(), 1 + 2 + 4);
+        trial.victim.len()
+    });
+    assert!(records > 200, "{records}");
+    let asked = keyspace.asked_of_levels();
+    // Those, and what both keys were at the segment's end.
+    assert_eq!(asked, 7 + 2, "of {records} records");
+    settle(&store);
+    for (name, at) in [("50", 50), ("70", 70)] {
+        let view = bucket.snapshot_view(name).unwrap();
+        assert_eq!(
+            view.get("hot").unwrap().unwrap().version,
+            shown[at],
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_version_that_is_overtaken_while_it_is_moved_stays_in_history() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let (store, bucket) = with_victim(&disk);
