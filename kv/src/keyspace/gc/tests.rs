@@ -160,7 +160,9 @@ fn the_levels_are_asked_for_a_key_once_however_many_versions_a_victim_has() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let (store, bucket) = open(&disk, u64::MAX);
     let keyspace = bucket.keyspace();
-    bucket.put("alive", "yes").unwrap();
+    // It follows the versions of its namesake in key order.
+    let other = store.bucket("other").unwrap();
+    other.put("warm", "alive").unwrap();
     let mut shown = Vec::new();
     while bases(&bucket).len() < 6 {
         let version = bucket.put("hot", "x").unwrap();
@@ -183,6 +185,7 @@ fn the_levels_are_asked_for_a_key_once_however_many_versions_a_victim_has() {
     // Those, and what both keys were at the segment's end.
     assert_eq!(asked, 7 + 2, "of {records} records");
     settle(&store);
+    assert_eq!(&other.get("warm").unwrap().unwrap().value[..], b"alive");
     for (name, at) in [("50", 50), ("70", 70)] {
         let view = bucket.snapshot_view(name).unwrap();
         assert_eq!(
