@@ -39,7 +39,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use map::{AtomicWords, map_large_buffers, prefetch};
+pub use map::{AtomicWords, bound_free_memory, prefetch};
 pub use memory::MemoryDisk;
 pub use overlay::Overlay;
 pub use real::RealDisk;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Streams would leave freed buffers behind in every thread's share of the memory.
-    cairn_log::vfs::map_large_buffers();
+    // Streams and reads would leave freed buffers behind in every thread's share of the memory.
+    cairn_log::vfs::bound_free_memory();
     cairn_server::main()
 }
