@@ -1,6 +1,6 @@
 //! Garbage collection: how the space of what is dead is given back.
 //!
-//! A *victim* is a merged segment that is at least half dead. What is alive in it is written once
+//! A *victim* is a merged segment that is at least half dead, or very short. What is alive in it is written once
 //! more at the end of the log, through the same order as writes, and then the segment is dropped.
 //!
 //! ```text
@@ -31,9 +31,15 @@
 //! A version makes another one dead when it is sequenced; if that is lost before it is durable, so
 //! is the decision: the victim goes only after a sync that covers both.
 //!
+//! # Short segments
+//!
+//! A process that is killed leaves the segment that it wrote as short as it was. Of the shortest, the
+//! files take more than the records, so they are victims whatever is alive in them, and what they
+//! take counts against the budget of history: a store that is killed again and again stays small.
+//!
 //! # Bounds
 //!
-//! Every move frees at least as much as it writes, so merged segments take at most about twice
+//! Every move out of a segment that is not short frees at least as much as it writes, so merged segments take at most about twice
 //! what is alive in them. A segment that was judged and left is judged again when another one has
 //! been dropped or it has lost an eighth more, or a snapshot is removed that may have held a part of
 //! it. Only what is merged is counted, and merges come before the log outgrows what they are worth.
@@ -210,7 +216,13 @@ impl Keyspace {
         let Some(trial) = self.trial(levels, state, row, floor)? else {
             return Ok(None);
         };
-        let judged = self.judge_victim(&trial, row.end - row.base);
+        // However much is alive in a short one, its files are more.
+        let most_bytes = if self.is_short(row) {
+            u64::MAX
+        } else {
+            (row.end - row.base) / 2
+        };
+        let judged = self.judge_victim(&trial, most_bytes);
         let Judged { moves, forgotten } = match judged {
             Ok(Judgement::Goes(judged)) => judged,
             Ok(Judgement::Stays { held_bytes }) => {
@@ -322,6 +334,10 @@ impl Keyspace {
         Ok(outcome)
     }
 }
+
+/// What a short segment takes beside its records: in the log two pages, and in its run one for each
+/// section.
+const FILES_BYTES: u64 = 9 * 4_096;
 
 /// What became of the segments whose records are moved.
 enum Drops {

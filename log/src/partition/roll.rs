@@ -105,6 +105,11 @@ impl Partition {
         }
     }
 
+    /// The size of the file of an ordinary segment of this partition.
+    pub fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes
+    }
+
     /// The largest batch that an empty segment of this partition takes.
     pub fn batch_bytes_max(&self) -> usize {
         let room = self.options.segment_bytes - PAGE_BYTES;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use cairn_log::{BatchBuffer, Claim};
 
+use super::FILES_BYTES;
 use crate::error::Result;
 use crate::index::state::IndexState;
 use crate::keyspace::Keyspace;
@@ -69,6 +70,10 @@ impl Keyspace {
         let mut bytes = 0_u64;
         for row in state.segments.iter().rev() {
             bytes = bytes.saturating_add(row.superseded_bytes.max(row.dead_bytes()));
+            if self.is_short(row) {
+                // As long as it is kept, so are its files.
+                bytes = bytes.saturating_add(FILES_BYTES);
+            }
             if bytes > bytes_max || row.newest_time_ms < oldest_ms {
                 let spans = self.log.segments();
                 let mut behind = spans

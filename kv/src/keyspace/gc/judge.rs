@@ -35,7 +35,7 @@ pub(super) enum Verdict {
 pub(super) enum Judgement {
     /// It goes, once these are done.
     Goes(Judged),
-    /// More than half of it would have to be moved. Of that, snapshots alone hold at least so many
+    /// More of it would have to be moved than it is worth. Of that, snapshots alone hold at least so many
     /// bytes.
     Stays { held_bytes: u64 },
 }
@@ -71,11 +71,11 @@ pub(super) struct Trial<'a> {
 }
 
 impl Keyspace {
-    /// Judges every record of a victim, until it is clear that more than half of it stays.
+    /// Judges every record of a victim, until it is clear that more than `most_bytes` of it stay.
     pub(super) fn judge_victim(
         &self,
         trial: &Trial<'_>,
-        segment_bytes: u64,
+        most_bytes: u64,
     ) -> std::result::Result<Judgement, LevelError> {
         let victim = &trial.victim;
         let (mut moves, mut forgotten) = (Vec::new(), Vec::new());
@@ -122,7 +122,7 @@ impl Keyspace {
                     // As it would stand once moved, so that what fills half is half.
                     held_bytes += record_bytes + MOVED_BYTES;
                 }
-                if 2 * bytes > segment_bytes {
+                if bytes > most_bytes {
                     return Ok(Judgement::Stays { held_bytes });
                 }
                 moves.push(Move {

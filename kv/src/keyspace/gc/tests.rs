@@ -66,7 +66,7 @@ fn judge_oldest<T>(
     let floor = keyspace.floor().max(keyspace.floor_due(&state));
     let trial = keyspace.trial(&levels, &state, &row, floor);
     let trial = trial.unwrap().unwrap();
-    let judged = keyspace.judge_victim(&trial, row.end - row.base);
+    let judged = keyspace.judge_victim(&trial, (row.end - row.base) / 2);
     let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
         panic!("a victim is less than half alive");
     };

@@ -30,7 +30,9 @@ impl Keyspace {
                 .is_some_and(|held| held.removals == removals)
         };
         let victims = self.victims(&state, &maintenance.garbage, floor);
+        // Nor for short ones, which no writer makes.
         let count = victims
+            .filter(|(row, _)| !self.is_short(row))
             .filter(|(row, _)| row.base > newest || is_judged(row.base))
             .count();
         self.victims.store(count, Ordering::Relaxed);
@@ -57,9 +59,15 @@ impl Keyspace {
                 drops_then == garbage.drops && *dead < dead_then + bytes / 8
             });
             let is_left = is_left && !is_freed;
-            row.end <= floor && 2 * dead > bytes && !is_left
+            row.end <= floor && (2 * dead > bytes || self.is_short(row)) && !is_left
         };
         self.movable(state, garbage).filter(is_due)
+    }
+
+    /// Whether a segment is so short that its files take more than its records.
+    pub(super) fn is_short(&self, row: &SegmentRow) -> bool {
+        let short = SHORT_BYTES.min(self.log.segment_bytes() / 8);
+        row.end - row.base < short
     }
 
     /// The victim with the most to give back.
@@ -112,6 +120,10 @@ impl Keyspace {
         rows.map(move |row| (*row, dead_in(row)))
     }
 }
+
+/// What a segment of fewer bytes takes beside them is no trifle: a header and a footer, and the
+/// seven sections of its run, in pages of 4 KiB ([`super::FILES_BYTES`]).
+const SHORT_BYTES: u64 = 256 << 10;
 
 /// By how dead they are; of those that are about as dead, the oldest: what is dead in it keeps
 /// tombstones alive.

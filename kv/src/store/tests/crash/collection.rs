@@ -202,3 +202,44 @@ fn law_7_space_stays_bounded_under_endless_overwrites() {
     let bound = 2 * live_bytes + 3 * (16 << 10);
     assert!(most <= bound, "{most} bytes of log, the bound is {bound}");
 }
+
+/// A store that is killed again and again, soon after each open: its segments are all short.
+#[test]
+fn law_7_space_stays_bounded_in_a_crash_loop() {
+    const SEGMENT_BYTES: u64 = 1 << 20;
+    let mut bench = Bench::new(3);
+    let options = bench.options.clone().history_bytes_min(0);
+    bench.options = options.segment_bytes(SEGMENT_BYTES);
+    let mut live_bytes = 0;
+    let mut most = (0, 0);
+    for life in 0..400_u32 {
+        let store = bench.try_open().unwrap();
+        let bucket = store.bucket("b").unwrap();
+        // One that stays and one that is overwritten.
+        bucket.put(life.to_be_bytes(), vec![1; 100]).unwrap();
+        bucket.put("last", life.to_be_bytes()).unwrap();
+        live_bytes += 104;
+        while store.step().unwrap() {}
+        if life % 50 == 49 {
+            for seen in 0..=life {
+                assert!(bucket.get(seen.to_be_bytes()).unwrap().is_some(), "{seen}");
+            }
+        }
+        drop(bucket);
+        let died = Arc::new(bench.disk.process_death());
+        drop(store);
+        bench.disk = died;
+        let paths = bench.disk.paths().into_iter();
+        let log_and_runs = paths.filter(|path| {
+            path.extension()
+                .is_some_and(|suffix| suffix == "seg" || suffix == "run")
+        });
+        let files: Vec<u64> = log_and_runs.map(|path| bench.disk.length(&path)).collect();
+        most = most.max((files.iter().sum(), files.len()));
+    }
+    let bound = 3 * live_bytes + 3 * SEGMENT_BYTES;
+    assert!(
+        most.0 <= bound,
+        "{most:?} bytes and files, the bound is {bound}"
+    );
+}
