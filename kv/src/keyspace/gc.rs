@@ -1,6 +1,6 @@
 //! Garbage collection: how the space of what is dead is given back.
 //!
-//! A *victim* is a merged segment that is at least half dead, or very short. What is alive in it is written once
+//! A *victim* is a merged segment that is at least half dead. What is alive in it is written once
 //! more at the end of the log, through the same order as writes, and then the segment is dropped.
 //!
 //! ```text
@@ -31,15 +31,11 @@
 //! A version makes another one dead when it is sequenced; if that is lost before it is durable, so
 //! is the decision: the victim goes only after a sync that covers both.
 //!
-//! # Short segments
-//!
-//! A process that is killed leaves the segment that it wrote as short as it was. Of the shortest, the
-//! files take more than the records, so they are victims whatever is alive in them, and what they
-//! take counts against the budget of history: a store that is killed again and again stays small.
+//! Very short segments are another matter ([`short`]).
 //!
 //! # Bounds
 //!
-//! Every move out of a segment that is not short frees at least as much as it writes, so merged segments take at most about twice
+//! Every move frees at least as much as it writes, so merged segments take at most about twice
 //! what is alive in them. A segment that was judged and left is judged again when another one has
 //! been dropped or it has lost an eighth more, or a snapshot is removed that may have held a part of
 //! it. Only what is merged is counted, and merges come before the log outgrows what they are worth.
@@ -57,6 +53,7 @@
 mod floor;
 mod judge;
 mod relocate;
+mod short;
 mod victims;
 
 use std::collections::{BTreeSet, HashMap};
@@ -82,7 +79,7 @@ pub(super) struct Garbage {
     left: HashMap<u64, (u64, u64)>,
     /// What snapshots hold of those, by base.
     held: HashMap<u64, Held>,
-    /// How many segments have been dropped.
+    /// How many segments have been dropped, short ones left out.
     drops: u64,
     search: Search,
 }
@@ -96,6 +93,7 @@ struct Held {
 
 struct Leaving {
     base: u64,
+    is_short: bool,
     number: u64,
     held_by: Vec<Weak<Levels>>,
 }
@@ -132,7 +130,7 @@ impl Keyspace {
         };
         let drops = garbage.drops;
         self.raise_floor(floor)?;
-        let moved = self.move_out(maintenance, &levels, &state, &row, floor)?;
+        let moved = self.move_out(maintenance, &levels, &state, &row, floor, half(&row))?;
         let garbage = &mut maintenance.garbage;
         match moved {
             Some(leaving) => garbage.leaving.push(leaving),
@@ -174,7 +172,7 @@ impl Keyspace {
         let (newest, _) = self.durable_head();
         let floor = self.floor().max(newest);
         let moved = if row.end <= floor {
-            self.move_out(maintenance, levels, state, &row, floor)?
+            self.move_out(maintenance, levels, state, &row, floor, half(&row))?
         } else {
             None
         };
@@ -197,14 +195,15 @@ impl Keyspace {
         let floor = self.floor();
         let rows: Vec<_> = self.movable(&state, &maintenance.garbage).collect();
         for (row, _) in rows.into_iter().filter(|(row, _)| row.end <= floor) {
-            let moved = self.move_out(&mut maintenance, &levels, &state, &row, floor)?;
+            let half = half(&row);
+            let moved = self.move_out(&mut maintenance, &levels, &state, &row, floor, half)?;
             maintenance.garbage.leaving.extend(moved);
         }
         Ok(())
     }
 
     /// Judges a victim by what history shows from `floor` on, and moves what is alive in it; `None`
-    /// if that is too much.
+    /// if that is more than `most_bytes`.
     fn move_out(
         &self,
         maintenance: &mut Maintenance,
@@ -212,15 +211,10 @@ impl Keyspace {
         state: &IndexState,
         row: &SegmentRow,
         floor: u64,
+        most_bytes: u64,
     ) -> Result<Option<Leaving>> {
         let Some(trial) = self.trial(levels, state, row, floor)? else {
             return Ok(None);
-        };
-        // However much is alive in a short one, its files are more.
-        let most_bytes = if self.is_short(row) {
-            u64::MAX
-        } else {
-            (row.end - row.base) / 2
         };
         let judged = self.judge_victim(&trial, most_bytes);
         let Judged { moves, forgotten } = match judged {
@@ -265,6 +259,7 @@ impl Keyspace {
         let held_by = self.superseded_levels.lock().clone();
         Ok(Some(Leaving {
             base: row.base,
+            is_short: self.is_short(row),
             number: trial.victim.head().identity.segment,
             held_by,
         }))
@@ -310,7 +305,7 @@ impl Keyspace {
                 outcome = Drops::HeldByReaders;
                 continue;
             }
-            let (base, number) = (leaving.base, leaving.number);
+            let (base, number, is_short) = (leaving.base, leaving.number, leaving.is_short);
             match self.log.drop_segment(Offset::new(base)) {
                 Ok(Dropped::Done) => {}
                 // A watch that lags: it is cut off in time, and the others need not wait for it.
@@ -327,7 +322,8 @@ impl Keyspace {
             garbage.leaving.remove(at);
             garbage.left.remove(&base);
             garbage.held.remove(&base);
-            garbage.drops += 1;
+            // Short ones hold next to nothing: it is not worth judging all others again.
+            garbage.drops += u64::from(!is_short);
             self.figures.segments_dropped.add(1);
             return Ok(Drops::Done);
         }
@@ -335,9 +331,10 @@ impl Keyspace {
     }
 }
 
-/// What a short segment takes beside its records: in the log two pages, and in its run one for each
-/// section.
-const FILES_BYTES: u64 = 9 * 4_096;
+/// How much of a victim may be moved, so that as much is given back.
+fn half(row: &SegmentRow) -> u64 {
+    (row.end - row.base) / 2
+}
 
 /// What became of the segments whose records are moved.
 enum Drops {

@@ -99,7 +99,8 @@ impl Keyspace {
         Ok(postponed(self.sweep(&mut maintenance))?
             || postponed(self.forget_pieces(&mut maintenance))?
             || postponed(self.retain_topics(&mut maintenance))?
-            || postponed(self.warm_hot(&mut maintenance))?)
+            || postponed(self.warm_hot(&mut maintenance))?
+            || postponed(self.collect_short(&mut maintenance))?)
     }
 
     /// Whether the log or the index lacks space.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use cairn_log::{BatchBuffer, Claim};
 
-use super::FILES_BYTES;
+use super::short::FILES_BYTES;
 use crate::error::Result;
 use crate::index::state::IndexState;
 use crate::keyspace::Keyspace;

@@ -197,6 +197,25 @@ fn the_levels_are_asked_for_a_key_once_however_many_versions_a_victim_has() {
 }
 
 #[test]
+fn a_segment_that_was_dropped_since_the_last_merge_is_no_victim_again() {
+    let disk = Arc::new(SimulatedDisk::new(0));
+    let (store, bucket) = with_victim(&disk);
+    let keyspace = bucket.keyspace();
+    let first = bases(&bucket)[0];
+    while bases(&bucket)[0] == first {
+        let mut maintenance = keyspace.maintenance.lock();
+        assert!(keyspace.collect_garbage(&mut maintenance).unwrap());
+    }
+    let levels = Arc::clone(&keyspace.levels.read());
+    let state = decode_state(levels.merged.as_ref().unwrap()).unwrap();
+    assert_eq!(state.segments[0].base, first, "no merge has forgotten it");
+    let maintenance = keyspace.maintenance.lock();
+    let mut movable = keyspace.movable(&state, &maintenance.garbage);
+    assert!(movable.all(|(row, _)| row.base != first));
+    drop(store);
+}
+
+#[test]
 fn a_version_that_is_overtaken_while_it_is_moved_stays_in_history() {
     let disk = Arc::new(SimulatedDisk::new(0));
     let (store, bucket) = with_victim(&disk);

@@ -1,6 +1,7 @@
 //! The choice of a victim, by the counts of the merges and by what judgements have found.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,9 +31,7 @@ impl Keyspace {
                 .is_some_and(|held| held.removals == removals)
         };
         let victims = self.victims(&state, &maintenance.garbage, floor);
-        // Nor for short ones, which no writer makes.
         let count = victims
-            .filter(|(row, _)| !self.is_short(row))
             .filter(|(row, _)| row.base > newest || is_judged(row.base))
             .count();
         self.victims.store(count, Ordering::Relaxed);
@@ -59,15 +58,9 @@ impl Keyspace {
                 drops_then == garbage.drops && *dead < dead_then + bytes / 8
             });
             let is_left = is_left && !is_freed;
-            row.end <= floor && (2 * dead > bytes || self.is_short(row)) && !is_left
+            row.end <= floor && 2 * dead > bytes && !is_left
         };
         self.movable(state, garbage).filter(is_due)
-    }
-
-    /// Whether a segment is so short that its files take more than its records.
-    pub(super) fn is_short(&self, row: &SegmentRow) -> bool {
-        let short = SHORT_BYTES.min(self.log.segment_bytes() / 8);
-        row.end - row.base < short
     }
 
     /// The victim with the most to give back.
@@ -114,16 +107,18 @@ impl Keyspace {
             dead.saturating_sub(held_in(row))
         };
         let is_leaving = |base| garbage.leaving.iter().any(|leaving| leaving.base == base);
+        // The next merge forgets those that were dropped since the last one.
+        let spans = self.log.segments().into_iter();
+        let bases: BTreeSet<u64> = spans.map(|span| span.base.get()).collect();
         let rows = state.segments.iter();
-        let rows = rows
-            .filter(move |row| !is_leaving(row.base) && !self.log.is_pinned(Offset::new(row.end)));
+        let rows = rows.filter(move |row| {
+            bases.contains(&row.base)
+                && !is_leaving(row.base)
+                && !self.log.is_pinned(Offset::new(row.end))
+        });
         rows.map(move |row| (*row, dead_in(row)))
     }
 }
-
-/// What a segment of fewer bytes takes beside them is no trifle: a header and a footer, and the
-/// seven sections of its run, in pages of 4 KiB ([`super::FILES_BYTES`]).
-const SHORT_BYTES: u64 = 256 << 10;
 
 /// By how dead they are; of those that are about as dead, the oldest: what is dead in it keeps
 /// tombstones alive.

@@ -206,13 +206,13 @@ fn law_7_space_stays_bounded_under_endless_overwrites() {
 /// A store that is killed again and again, soon after each open: its segments are all short.
 #[test]
 fn law_7_space_stays_bounded_in_a_crash_loop() {
-    const SEGMENT_BYTES: u64 = 1 << 20;
+    const SEGMENT_BYTES: u64 = 4 << 20;
     let mut bench = Bench::new(3);
     let options = bench.options.clone().history_bytes_min(0);
     bench.options = options.segment_bytes(SEGMENT_BYTES);
     let mut live_bytes = 0;
     let mut most = (0, 0);
-    for life in 0..400_u32 {
+    for life in 0..500_u32 {
         let store = bench.try_open().unwrap();
         let bucket = store.bucket("b").unwrap();
         // One that stays and one that is overwritten.
