@@ -1,3 +1,4 @@
+mod short;
 mod space;
 
 use std::time::Duration;
@@ -66,7 +67,7 @@ fn judge_oldest<T>(
     let floor = keyspace.floor().max(keyspace.floor_due(&state));
     let trial = keyspace.trial(&levels, &state, &row, floor);
     let trial = trial.unwrap().unwrap();
-    let judged = keyspace.judge_victim(&trial, (row.end - row.base) / 2);
+    let judged = keyspace.judge_victim(&trial, half(&row));
     let Ok(Judgement::Goes(Judged { moves, .. })) = judged else {
         panic!("a victim is less than half alive");
     };
